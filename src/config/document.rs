@@ -1,0 +1,196 @@
+//! A configuration as text: parsed once, with the place of every key and value.
+
+use std::ops::Range;
+
+use jsonc_parser::ast;
+use jsonc_parser::common::Ranged;
+use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+use serde_json::{Map, Number, Value};
+
+use super::check::{Finding, Spot};
+use super::error::{Diagnostic, Location, Path, Problem, Step};
+
+/// JSON with comments and trailing commas, and nothing else.
+const JSONC: ParseOptions = ParseOptions {
+    allow_comments: true,
+    allow_trailing_commas: true,
+    allow_loose_object_property_names: false,
+    allow_missing_commas: false,
+    allow_single_quoted_strings: false,
+    allow_hexadecimal_numbers: false,
+    allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_non_finite_numbers: false,
+    allow_extended_string_escapes: false,
+};
+
+/// A parsed text.
+pub(crate) struct Document<'a> {
+    lines: Lines<'a>,
+    root: ast::Value<'a>,
+}
+
+impl<'a> Document<'a> {
+    /// Parse the text.
+    ///
+    /// # Errors
+    ///
+    /// What makes the text no JSON.
+    pub fn parse(text: &'a str) -> Result<Self, Vec<Diagnostic>> {
+        let lines = Lines::of(text);
+        let refuse = |bytes: Range<usize>, message: String| {
+            let location = Some(lines.locate(bytes));
+            vec![Diagnostic { location, path: Path::default(), problem: Problem::Syntax(message) }]
+        };
+        let parsed = parse_to_ast(text, &CollectOptions::default(), &JSONC).map_err(|error| {
+            let range = error.range();
+            refuse(range.start..range.end, uncapitalized(&error.kind().to_string()))
+        })?;
+        match parsed.value {
+            Some(root) => Ok(Self { lines, root }),
+            None => Err(refuse(0..0, "the text is empty, write at least {}".into())),
+        }
+    }
+
+    /// The text as a value, and what is lost on the way: keys given twice, numbers that no number can hold.
+    pub fn to_value(&self) -> (Value, Vec<Diagnostic>) {
+        let mut lost = Vec::new();
+        let value = self.convert(&self.root, &Path::default(), &mut lost);
+        (value, lost)
+    }
+
+    fn convert(&self, node: &ast::Value, path: &Path, lost: &mut Vec<Diagnostic>) -> Value {
+        match node {
+            ast::Value::NullKeyword(_) => Value::Null,
+            ast::Value::BooleanLit(literal) => literal.value.into(),
+            ast::Value::StringLit(literal) => literal.value.as_ref().into(),
+            ast::Value::NumberLit(literal) => number(literal.value).map_or_else(
+                || {
+                    lost.push(self.diagnose(
+                        node,
+                        path,
+                        Problem::WrongType {
+                            path: path.clone(),
+                            expected: "a number that a computer can hold".into(),
+                            found: literal.value.into(),
+                        },
+                    ));
+                    Value::Null
+                },
+                Value::Number,
+            ),
+            ast::Value::Array(array) => array
+                .elements
+                .iter()
+                .enumerate()
+                .map(|(index, element)| self.convert(element, &path.index(index), lost))
+                .collect(),
+            ast::Value::Object(object) => {
+                let mut map = Map::new();
+                for property in &object.properties {
+                    let key = property.name.as_str();
+                    let value = self.convert(&property.value, &path.key(key), lost);
+                    if map.insert(key.to_owned(), value).is_some() {
+                        let problem = Problem::DuplicateKey {
+                            key: key.to_owned(),
+                            owner: path.to_string(),
+                            first: self.location(object.get(key).map_or(object.range, name)),
+                        };
+                        lost.push(self.diagnose(&name(property), &path.key(key), problem));
+                    }
+                }
+                map.into()
+            }
+        }
+    }
+
+    /// A finding, at its place in this text.
+    pub fn place(&self, finding: Finding) -> Diagnostic {
+        let Finding { path, spot, mut problem } = finding;
+        if let Problem::Contradiction { paths, other, .. } = &mut problem {
+            *other = self.find(&paths[1], Spot::Value).map(|range| self.location(range));
+        }
+        // What stands nowhere in the text is a default: the nearest object around it is the place.
+        let range = (0..=path.0.len())
+            .rev()
+            .find_map(|depth| self.find(&Path(path.0[..depth].to_vec()), spot))
+            .unwrap_or(self.root.range());
+        self.diagnose(&range, &path, problem)
+    }
+
+    fn find(&self, path: &Path, spot: Spot) -> Option<jsonc_parser::common::Range> {
+        let mut node = &self.root;
+        let mut range = node.range();
+        for step in &path.0 {
+            (node, range) = match step {
+                Step::Key(key) => {
+                    let property = node.as_object()?.get(key)?;
+                    (&property.value, name(property))
+                }
+                Step::Index(index) => {
+                    let element = node.as_array()?.elements.get(*index)?;
+                    (element, element.range())
+                }
+            };
+        }
+        Some(if spot == Spot::Key { range } else { node.range() })
+    }
+
+    fn diagnose(&self, place: &impl Ranged, path: &Path, problem: Problem) -> Diagnostic {
+        Diagnostic { location: Some(self.location(place.range())), path: path.clone(), problem }
+    }
+
+    fn location(&self, range: jsonc_parser::common::Range) -> Location {
+        self.lines.locate(range.start..range.end)
+    }
+}
+
+fn name(property: &ast::ObjectProp) -> jsonc_parser::common::Range {
+    match &property.name {
+        ast::ObjectPropName::String(literal) => literal.range,
+        ast::ObjectPropName::Word(literal) => literal.range,
+    }
+}
+
+/// A number literal, read to the last bit; `None` where it overflows. A whole number is an integer however it is
+/// written, as JSON Schema has it.
+fn number(literal: &str) -> Option<Number> {
+    if let Ok(integer) = literal.parse::<u64>() {
+        return Some(integer.into());
+    }
+    if let Ok(integer) = literal.parse::<i64>() {
+        return Some(integer.into());
+    }
+    let value: f64 = literal.parse().ok()?;
+    if value.fract() == 0.0 && value != 0.0 && value.abs() < 2f64.powi(53) {
+        return Some((value as i64).into());
+    }
+    Number::from_f64(value)
+}
+
+fn uncapitalized(message: &str) -> String {
+    let mut characters = message.chars();
+    characters.next().into_iter().flat_map(char::to_lowercase).chain(characters).collect()
+}
+
+/// A text and where its lines begin.
+pub(crate) struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    /// Find the lines of a text.
+    pub fn of(text: &'a str) -> Self {
+        let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self { text, starts: std::iter::once(0).chain(breaks).collect() }
+    }
+
+    /// Line and column of a place in bytes.
+    pub fn locate(&self, bytes: Range<usize>) -> Location {
+        let line = self.starts.partition_point(|start| *start <= bytes.start);
+        let start = self.starts[line - 1];
+        let column = self.text[start..bytes.start].chars().count() + 1;
+        Location { line, column, bytes }
+    }
+}

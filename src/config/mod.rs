@@ -1,0 +1,184 @@
+//! The configuration: the types JSON is read into, their defaults, and how a file is loaded, checked and saved.
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+mod burn;
+mod check;
+mod document;
+mod error;
+mod inner;
+mod kinds;
+mod load;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+pub use error::{ConfigError, Diagnostic, Location, Path, Problem, Step};
+pub use inner::{InnerAdam, InnerAdamW, InnerConfig, InnerSgd, MomentumConfig};
+pub use kinds::{CombinationConfig, DetectorConfig, DirectionConfig, LineSearchConfig};
+
+use crate::convex::direction::{Beta, ConjugateGradientConfig};
+use crate::convex::line_search::GoldenSectionConfig;
+use crate::detector::GradientNormPeakConfig;
+use crate::error::ParameterError;
+
+/// Configuration of burn-convexity: an optimizer that starts with a method for non-convex losses, sees when the loss has
+/// become convex, and goes on with a second-order method.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConvexitySwitchingConfig {
+    /// Where an editor finds the schema of this file: a path or an address. Nothing else reads it.
+    #[serde(rename = "$schema", skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// The optimizer of the non-convex phase; default Adam. Source: Hrycej et al. 2025, Algorithm 1.
+    pub inner: InnerConfig,
+    /// What decides when the convex phase begins; default the peak of the gradient norm. Source: Hrycej et al. 2025,
+    /// Algorithm 1.
+    pub detector: DetectorConfig,
+    /// Length of a window, the unit in which the detector observes, where the loader is not tracked; in passes, at least
+    /// 1; `null`, the default, takes 100 passes and a warning. A tracked loader's window is an epoch. Source: this crate.
+    #[schemars(range(min = 1))]
+    pub window: Option<u64>,
+    /// How the convex phase evaluates loss and gradient at a point.
+    pub evaluation: EvaluationConfig,
+    /// How the convex phase chooses its search directions; default conjugate gradients.
+    pub direction: DirectionConfig,
+    /// The metric in which directions are taken; default `identity`.
+    pub metric: MetricConfig,
+    /// How the convex phase finds the step length along a direction; default Hager and Zhang's search.
+    pub line_search: LineSearchConfig,
+    /// When the convex phase gives way to the inner optimizer again.
+    pub safe_resort: SafeResortConfig,
+}
+
+/// How the convex phase evaluates loss and gradient at a point.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Batches an evaluation is the mean of, in passes, at least 1; `null`, the default, takes a window: the whole
+    /// training set where the loader is tracked. Source: this crate.
+    #[schemars(range(min = 1))]
+    pub batches: Option<u64>,
+}
+
+/// The metric in which search directions are taken: the preconditioner of either method.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MetricConfig {
+    /// The Euclidean one: no preconditioner.
+    #[default]
+    Identity,
+    /// The diagonal `1 / (sqrt(v_hat) + eps)` that the inner Adam leaves at the swap, where `v_hat` is its mean squared
+    /// gradient.
+    Inner,
+}
+
+/// When the convex phase gives way to the inner optimizer again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SafeResortConfig {
+    /// Whether too slow a gain is a reason; default true. A failed search and a loss that is not finite are reasons in any
+    /// case. Source: the "safe resort" of Hrycej et al. 2025.
+    pub enabled: bool,
+    /// Windows the detector is not asked after a hand-back; at least 1, default 5, doubled at every hand-back. Source:
+    /// this crate.
+    #[schemars(range(min = 1))]
+    pub hold_off: u64,
+    /// Most windows it is not asked, however many hand-backs there were; at least `hold_off`, default 80. Source: this
+    /// crate.
+    #[schemars(range(min = 1))]
+    pub max_hold_off: u64,
+    /// Share of the loss that the convex phase must gain over `stall_cost` to go on; no unit, at least 0 and under 1,
+    /// default 0.05. Source: this crate, by experiment.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub stall_gain: f64,
+    /// Cost over which the gain is measured, in gradient passes over the training set; above 0, default 12. Source: this
+    /// crate, by experiment.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub stall_cost: f64,
+}
+
+impl Default for SafeResortConfig {
+    fn default() -> Self {
+        Self { enabled: true, hold_off: 5, max_hold_off: 80, stall_gain: 0.05, stall_cost: 12.0 }
+    }
+}
+
+impl SafeResortConfig {
+    /// Check `hold_off` against `max_hold_off`.
+    ///
+    /// # Errors
+    ///
+    /// [`ParameterError`] naming both where they contradict each other.
+    pub fn validate(&self) -> Result<(), ParameterError> {
+        let (names, values) = (["hold_off", "max_hold_off"], [self.hold_off, self.max_hold_off]);
+        let rule = "the first hold-off cannot be longer than the longest";
+        ParameterError::together(self.hold_off <= self.max_hold_off, names, values, rule)
+    }
+}
+
+impl ConvexitySwitchingConfig {
+    /// The method as published, whatever the defaults become: Adam, the swap at 0.9 of the peak of the gradient norm,
+    /// then conjugate gradients with a golden-section search (Hrycej et al. 2025, Algorithm 1 and section 3). The beta of
+    /// Polak and Ribière is the likelier of the two the paper cites.
+    pub fn paper() -> Self {
+        Self {
+            inner: InnerConfig::Adam(InnerAdam::default()),
+            detector: DetectorConfig::GradientNormPeak(GradientNormPeakConfig::paper()),
+            direction: DirectionConfig::ConjugateGradient(ConjugateGradientConfig {
+                beta: Beta::PolakRibierePlus,
+                restart_every: None,
+                powell: None,
+            }),
+            metric: MetricConfig::Identity,
+            line_search: LineSearchConfig::GoldenSection(GoldenSectionConfig::default()),
+            ..Self::default()
+        }
+    }
+}
+
+/// The JSON schema (draft 7) of [`ConvexitySwitchingConfig`], as committed in
+/// `schema/convexity-switching.schema.json`.
+pub fn schema() -> Schema {
+    let settings = SchemaSettings::draft07()
+        .with_transform(RecursiveTransform(integers))
+        .with_transform(RecursiveTransform(descriptions));
+    let mut schema = settings.into_generator().into_root_schema_for::<ConvexitySwitchingConfig>();
+    let id = concat!(
+        "https://docs.rs/crate/burn-convexity/",
+        env!("CARGO_PKG_VERSION"),
+        "/source/schema/convexity-switching.schema.json"
+    );
+    schema.insert("$id".into(), id.into());
+    schema.insert("title".into(), "Configuration of burn-convexity".into());
+    schema
+}
+
+/// Say the limits of the Rust integers, instead of schemars' names for them, which no validator knows. For 64 bits it is
+/// the largest integer that every JSON reader keeps exact (RFC 8259, section 6).
+fn integers(schema: &mut Schema) {
+    let limit = match schema.remove("format").as_ref().and_then(Value::as_str) {
+        Some("uint32") => json!(u32::MAX),
+        Some("uint64") => json!(9_007_199_254_740_991_u64),
+        _ => return,
+    };
+    if schema.get("maximum").is_none() {
+        schema.insert("maximum".into(), limit);
+    }
+}
+
+/// Undo the line breaks of the source, and let a `kind` be described by the variant it names.
+fn descriptions(schema: &mut Schema) {
+    let Some(Value::String(description)) = schema.get_mut("description") else {
+        return;
+    };
+    *description = description.replace('\n', " ").replace("  ", "\n\n");
+    let description = json!(description);
+    if let Some(Value::Object(kind)) = schema.pointer_mut("/properties/kind") {
+        kind.insert("description".into(), description);
+    }
+}

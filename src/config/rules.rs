@@ -1,0 +1,82 @@
+//! The rules a schema cannot say: those between parameters. Each part states its own in its `validate`, those between
+//! parts are here.
+
+use super::check::{Finding, Spot};
+use super::error::{Path, Problem};
+use super::{ConvexitySwitchingConfig, DetectorConfig, DirectionConfig, LineSearchConfig, MetricConfig};
+use crate::error::ParameterError;
+
+/// Everything wrong with a configuration by rules between its parameters.
+pub(crate) fn check(config: &ConvexitySwitchingConfig) -> Vec<Finding> {
+    let root = Path::default();
+    let direction = match &config.direction {
+        DirectionConfig::ConjugateGradient(direction) => direction.validate(),
+        DirectionConfig::LBfgs(direction) => direction.validate(),
+    };
+    let line_search = match &config.line_search {
+        LineSearchConfig::HagerZhang(search) => search.validate(),
+        LineSearchConfig::StrongWolfe(search) => search.validate(),
+        LineSearchConfig::GoldenSection(search) => search.validate(),
+    };
+    let mut findings = detector(&config.detector, &root.key("detector"));
+    findings.extend(within(&root.key("direction"), direction));
+    findings.extend(within(&root.key("line_search"), line_search));
+    findings.extend(within(&root.key("safe_resort"), config.safe_resort.validate()));
+    findings.extend(metric(config));
+    findings
+}
+
+fn detector(config: &DetectorConfig, path: &Path) -> Vec<Finding> {
+    let own = match config {
+        DetectorConfig::GradientNormPeak(detector) => detector.validate(),
+        DetectorConfig::AtWindow(detector) => detector.validate(),
+        DetectorConfig::Never(_) => Ok(()),
+        DetectorConfig::LossPlateau(detector) => detector.validate(),
+        DetectorConfig::NormVersusLoss(detector) => detector.validate(),
+        DetectorConfig::LossSlope(detector) => detector.validate(),
+        DetectorConfig::Any(combination) | DetectorConfig::All(combination) => {
+            let of = path.key("of");
+            let parts = combination.of.iter().enumerate();
+            return parts.flat_map(|(index, part)| detector(part, &of.index(index))).collect();
+        }
+    };
+    within(path, own).into_iter().collect()
+}
+
+/// A part's own verdict, at the part's place.
+fn within(path: &Path, verdict: Result<(), ParameterError>) -> Option<Finding> {
+    Some(match verdict.err()? {
+        ParameterError::OutOfRange { parameter, value, rule } => {
+            let path = path.key(parameter);
+            let expected = rule.to_owned();
+            path.value(Problem::OutOfRange { path: path.clone(), expected, found: value })
+        }
+        ParameterError::Contradiction { parameters, values, rule } => {
+            contradiction(parameters.map(|parameter| path.key(parameter)), values, rule)
+        }
+    })
+}
+
+fn contradiction(paths: [Path; 2], values: [String; 2], rule: &str) -> Finding {
+    let first = paths[0].clone();
+    first.value(Problem::Contradiction { paths, values, rule: rule.to_owned(), other: None })
+}
+
+fn metric(config: &ConvexitySwitchingConfig) -> Option<Finding> {
+    if config.metric == MetricConfig::Identity || config.inner.has_second_moment() {
+        return None;
+    }
+    let root = Path::default();
+    Some(contradiction(
+        [root.key("metric"), root.key("inner").key("kind")],
+        ["inner".into(), config.inner.kind().into()],
+        "this metric is made of the second moment of adam or adamw",
+    ))
+}
+
+impl Path {
+    /// A finding about the value at this path.
+    pub(super) fn value(&self, problem: Problem) -> Finding {
+        Finding { path: self.clone(), spot: Spot::Value, problem }
+    }
+}

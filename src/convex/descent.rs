@@ -1,0 +1,398 @@
+//! The engine of the convex phase: one state machine for Learner, own loop and tests, on scalars.
+//!
+//! Its owner evaluates the objective where it is told, hands in loss and inner products, and carries out the [`Move`]
+//! that comes back.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::direction::{Coefficients, Direction, Products, Proposal};
+use super::line_search::{Decision, LineSearch, Point, SearchFailure};
+use crate::error::StateError;
+
+/// The objective at the point where the parameters stood.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// Mean loss, where somebody shows it.
+    pub loss: Option<f64>,
+    /// Inner products at this point; before the first direction only `gg` is used.
+    pub products: Products,
+    /// Cost spent so far, in gradient passes over the training set.
+    pub cost: f64,
+}
+
+/// What the tensors do after an evaluation, in this order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Move {
+    /// The point just evaluated becomes the base point, reached by this step length (0 for the very first).
+    pub commit: Option<f64>,
+    /// The new direction.
+    pub direction: Option<Coefficients>,
+    /// Go to `base + step * direction`; 0 is the base point itself.
+    pub step: f64,
+    /// Whether the convex phase goes on after this move.
+    pub outcome: Outcome,
+}
+
+/// Whether the convex phase goes on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Evaluate at the new point.
+    #[default]
+    Continue,
+    /// Converged: the parameters stay at the base point.
+    Rest,
+    /// Back to the inner optimizer, from the base point.
+    HandBack {
+        /// Why, in words, with numbers.
+        reason: String,
+    },
+}
+
+/// Why the search went back to steepest descent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum RestartReason {
+    /// The proposed direction did not descend or was not a finite number.
+    #[error("the direction does not descend")]
+    NonDescent,
+    /// Successive gradients were far from orthogonal (Powell 1977).
+    #[error("successive gradients overlap by {overlap:.3} (limit {limit})")]
+    Powell {
+        /// `|g'g_old| / g'g`.
+        overlap: f64,
+        /// The configured limit.
+        limit: f64,
+    },
+    /// The configured number of iterations is over.
+    #[error("the configured number of iterations is over")]
+    Periodic,
+    /// The line search failed.
+    #[error("the line search failed: {failure}")]
+    SearchFailed {
+        /// How.
+        failure: SearchFailure,
+    },
+}
+
+/// Something worth telling that happened within the phase.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Note {
+    /// A line search accepted a point: one iteration is complete.
+    Iteration {
+        /// The accepted step length.
+        step: f64,
+        /// The norm of the accepted step in the metric's coordinates.
+        displacement: f64,
+    },
+    /// Back to steepest descent.
+    Restart(RestartReason),
+    /// The objective or its gradient was not finite at a trial point.
+    NonFinite {
+        /// The step length of that trial.
+        step: f64,
+    },
+    /// Nothing is left to gain: the gradient is zero or the number format cannot resolve the loss along the line.
+    Converged {
+        /// Which of the two, in words, with numbers.
+        reason: String,
+    },
+}
+
+/// When the convex phase gives up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SafeResort {
+    /// Hand back when the loss fell by less than this fraction ...
+    pub stall_gain: f64,
+    /// ... over this cost.
+    pub stall_cost: f64,
+}
+
+/// What is known at the base point.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Base {
+    value: Option<f64>,
+    gg: f64,
+    /// `g'd` of the current direction there.
+    slope: f64,
+    /// Whether the current direction is steepest descent, of length `sqrt(gg)`.
+    steepest: bool,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+enum Stage {
+    /// Nothing evaluated yet.
+    #[default]
+    Entering,
+    /// The search asked for this step.
+    Searching(f64),
+    /// The search accepted this step, which was not the last it evaluated: one more evaluation there.
+    Settling(f64),
+    /// Converged.
+    Resting,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct State {
+    stage: Stage,
+    base: Option<Base>,
+    /// Step length and slope of the last accepted search, and the length of its step.
+    last: Option<(f64, f64, f64)>,
+    /// `(cost, value)` at accepted points, thinned to what the stall rule needs.
+    marks: Vec<(f64, f64)>,
+}
+
+/// Descent by line searches along directions.
+#[derive(Debug)]
+pub struct Descent {
+    direction: Box<dyn Direction>,
+    search: Box<dyn LineSearch>,
+    resort: Option<SafeResort>,
+    first_step: FirstStep,
+    state: State,
+}
+
+/// How far the very first trial goes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum FirstStep {
+    /// A step of this Euclidean length.
+    Length(f64),
+    /// This step length along the direction.
+    Step(f64),
+}
+
+/// A search may end on rounding when what it could gain is below this many units in the last place of an f32 loss.
+const RESOLUTION: f64 = 8.0 * f32::EPSILON as f64;
+
+impl Descent {
+    /// A descent that has not evaluated anything yet. Without a [`SafeResort`] it never hands back for slow progress.
+    pub fn new(direction: Box<dyn Direction>, search: Box<dyn LineSearch>, resort: Option<SafeResort>) -> Self {
+        Self { direction, search, resort, first_step: FirstStep::Length(0.0), state: State::default() }
+    }
+
+    /// Set the Euclidean length of the first trial step; 0, the default, takes Hager and Zhang's
+    /// `0.01 |f| / |g|^2`, or 1/100 of a unit step where no loss is known (2005, I0).
+    pub fn with_first_length(mut self, length: f64) -> Self {
+        self.first_step = FirstStep::Length(length);
+        self
+    }
+
+    /// Set the step length of the first trial itself.
+    pub fn with_first_step(mut self, step: f64) -> Self {
+        self.first_step = FirstStep::Step(step);
+        self
+    }
+
+    /// Pairs `(s, y)` every tensor keeps.
+    pub fn memory(&self) -> usize {
+        self.direction.memory()
+    }
+
+    /// The step length at which the objective is wanted next; 0 at the base point.
+    pub fn step(&self) -> f64 {
+        match self.state.stage {
+            Stage::Searching(step) | Stage::Settling(step) => step,
+            Stage::Entering | Stage::Resting => 0.0,
+        }
+    }
+
+    /// Whether a direction exists, so that an evaluation brings all inner products.
+    pub fn has_direction(&self) -> bool {
+        !matches!(self.state.stage, Stage::Entering)
+    }
+
+    /// Whether the descent has converged and moves no more.
+    pub fn is_resting(&self) -> bool {
+        matches!(self.state.stage, Stage::Resting)
+    }
+
+    /// The loss at the accepted point.
+    pub fn base_value(&self) -> Option<f64> {
+        self.state.base.as_ref().and_then(|base| base.value)
+    }
+
+    /// Take in an evaluation at [`step`](Self::step) and decide what the tensors do.
+    pub fn observe(&mut self, evaluation: &Evaluation, notes: &mut Vec<Note>) -> Move {
+        let finite = evaluation.products.is_finite() && evaluation.loss.is_none_or(f64::is_finite);
+        let step = self.step();
+        if !finite {
+            notes.push(Note::NonFinite { step });
+        }
+        match self.state.stage {
+            Stage::Resting => Move { outcome: Outcome::Rest, ..Move::default() },
+            Stage::Entering if !finite => {
+                self.hand_back("the objective or its gradient is not finite at the point of the swap".into())
+            }
+            Stage::Entering => self.commit(evaluation, 0.0, notes),
+            Stage::Settling(_) if !finite => self.fail(SearchFailure::NonFinite, notes),
+            Stage::Settling(step) => self.commit(evaluation, step, notes),
+            Stage::Searching(step) => {
+                // A trial that is not finite in any product is no point to stand on, whatever its slope.
+                let slope = if finite { evaluation.products.gd } else { f64::NAN };
+                let decision = self.search.observe(Point { step, value: evaluation.loss, slope: Some(slope) });
+                match decision {
+                    Decision::Accept(accepted) if accepted == step => self.commit(evaluation, step, notes),
+                    Decision::Accept(accepted) => {
+                        self.state.stage = Stage::Settling(accepted);
+                        self.go(accepted)
+                    }
+                    Decision::Evaluate(next) => {
+                        self.state.stage = Stage::Searching(next);
+                        self.go(next)
+                    }
+                    Decision::Fail(failure) => self.fail(failure, notes),
+                }
+            }
+        }
+    }
+
+    fn go(&self, step: f64) -> Move {
+        Move { step, ..Move::default() }
+    }
+
+    fn hand_back(&mut self, reason: String) -> Move {
+        Move { outcome: Outcome::HandBack { reason }, ..Move::default() }
+    }
+
+    fn rest(&mut self, reason: String, notes: &mut Vec<Note>) -> Move {
+        notes.push(Note::Converged { reason });
+        self.state.stage = Stage::Resting;
+        Move { outcome: Outcome::Rest, ..Move::default() }
+    }
+
+    /// Make the evaluated point the base point and start along the next direction.
+    fn commit(&mut self, evaluation: &Evaluation, step: f64, notes: &mut Vec<Note>) -> Move {
+        let products = &evaluation.products;
+        if let Some(base) = self.state.base.as_ref().filter(|_| step > 0.0) {
+            let displacement = step * products.dd.sqrt();
+            self.state.last = Some((step, base.slope, displacement));
+            notes.push(Note::Iteration { step, displacement });
+        }
+        let mut proposal = self.direction.next(products, step);
+        if !(proposal.slope < 0.0 && proposal.slope.is_finite()) && products.gg > 0.0 {
+            self.direction.restart();
+            proposal = Proposal::steepest(products.gg, Some(RestartReason::NonDescent));
+        }
+        let steepest = proposal.coefficients == Coefficients::steepest();
+        if let Some(reason) = proposal.restart.clone() {
+            notes.push(Note::Restart(reason));
+        }
+        self.state.base = Some(Base { value: evaluation.loss, gg: products.gg, slope: proposal.slope, steepest });
+        let mut next = if products.gg == 0.0 {
+            self.rest("the gradient is zero".into(), notes)
+        } else if let Some(reason) = self.stalled(evaluation) {
+            self.hand_back(reason)
+        } else {
+            self.search(proposal.step, notes)
+        };
+        next.commit = Some(step);
+        // A direction that failed at once has been replaced by steepest descent, from the same gradient.
+        next.direction.get_or_insert(proposal.coefficients);
+        next
+    }
+
+    /// Begin a search from the base point along the current direction.
+    fn search(&mut self, own_step: Option<f64>, notes: &mut Vec<Note>) -> Move {
+        let Some(base) = self.state.base.clone() else {
+            return Move::default();
+        };
+        let initial = own_step.unwrap_or_else(|| self.initial_step(&base));
+        let origin = Point { step: 0.0, value: base.value, slope: Some(base.slope) };
+        match self.search.begin(origin, initial) {
+            Decision::Evaluate(step) => {
+                self.state.stage = Stage::Searching(step);
+                self.go(step)
+            }
+            Decision::Accept(step) => {
+                self.state.stage = Stage::Settling(step);
+                self.go(step)
+            }
+            Decision::Fail(failure) => self.fail(failure, notes),
+        }
+    }
+
+    /// First trial step: the last step scaled so that the first-order change stays the same (Nocedal and Wright 2006,
+    /// section 3.5), at first the configured one.
+    fn initial_step(&self, base: &Base) -> f64 {
+        let step = match (self.state.last, self.first_step) {
+            (Some((step, slope, _)), _) if !base.steepest => step * slope / base.slope,
+            // After a restart the slope jumps: keep the length of the step instead.
+            (Some((_, _, displacement)), _) => displacement / base.gg.sqrt(),
+            (_, FirstStep::Step(step)) => step,
+            (_, FirstStep::Length(length)) if length > 0.0 => length / base.gg.sqrt(),
+            _ => match base.value {
+                Some(value) if value != 0.0 => 0.01 * value.abs() / base.gg,
+                _ => 0.01 / base.gg.sqrt().max(1.0),
+            },
+        };
+        if step.is_finite() && step > 0.0 { step } else { 1.0 }
+    }
+
+    /// The search failed and the parameters go back to the base point: steepest descent, then converged or hand back.
+    fn fail(&mut self, failure: SearchFailure, notes: &mut Vec<Note>) -> Move {
+        let Some(base) = self.state.base.as_mut() else {
+            return self.hand_back(failure.to_string());
+        };
+        if !base.steepest {
+            notes.push(Note::Restart(RestartReason::SearchFailed { failure }));
+            base.steepest = true;
+            base.slope = -base.gg;
+            self.direction.restart();
+            let mut next = self.search(None, notes);
+            next.direction.get_or_insert(Coefficients::steepest());
+            return next;
+        }
+        let base = base.clone();
+        let first_order = self.initial_step(&base) * base.gg;
+        let resolution = self.base_value().map(|value| RESOLUTION * value.abs());
+        match resolution {
+            _ if failure == SearchFailure::Resolution => self.rest(failure.to_string(), notes),
+            Some(resolution) if first_order <= resolution => self.rest(
+                format!("a step could gain {first_order:.3e}, less than the loss can resolve ({resolution:.3e})"),
+                notes,
+            ),
+            _ => self.hand_back(format!("the line search failed along steepest descent too: {failure}")),
+        }
+    }
+
+    /// The stall rule: too little gained over the configured cost.
+    fn stalled(&mut self, evaluation: &Evaluation) -> Option<String> {
+        let (SafeResort { stall_gain, stall_cost }, value) = (self.resort?, evaluation.loss?);
+        let marks = &mut self.state.marks;
+        marks.push((evaluation.cost, value));
+        let due = marks.iter().rposition(|(cost, _)| *cost <= evaluation.cost - stall_cost)?;
+        marks.drain(..due);
+        let (cost, before) = marks[0];
+        let gain = before - value;
+        (gain < stall_gain * before.abs()).then(|| {
+            format!(
+                "the loss fell by {:.2} % over a cost of {:.1}, less than {:.2} %",
+                100.0 * gain / before.abs().max(f64::MIN_POSITIVE),
+                evaluation.cost - cost,
+                100.0 * stall_gain
+            )
+        })
+    }
+
+    /// Everything needed to go on, for the optimizer's record.
+    pub fn state(&self) -> Value {
+        serde_json::json!({
+            "descent": self.state,
+            "first_step": self.first_step,
+            "direction": self.direction.state(),
+            "line_search": self.search.state(),
+        })
+    }
+
+    /// Continue from [`state`](Self::state).
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] naming the part whose state does not fit.
+    pub fn restore(&mut self, mut state: Value) -> Result<(), StateError> {
+        self.state = StateError::read("the descent", state["descent"].take())?;
+        self.first_step = StateError::read("the descent", state["first_step"].take())?;
+        self.direction.restore(state["direction"].take())?;
+        self.search.restore(state["line_search"].take())
+    }
+}

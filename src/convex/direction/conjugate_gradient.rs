@@ -1,0 +1,155 @@
+//! Nonlinear conjugate gradients: `d = -g + beta d_old` with six choices of beta.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Coefficients, Direction, Products, Proposal};
+use crate::convex::RestartReason;
+use crate::error::{ParameterError, StateError};
+
+/// The formula of beta. With `g` the new gradient, `g_old` the old one, `y = g - g_old` and `d` the old direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Beta {
+    /// `g'g / g_old'g_old` (Fletcher and Reeves 1964).
+    FletcherReeves,
+    /// `g'y / g_old'g_old` (Polak and Ribière 1969).
+    PolakRibiere,
+    /// `max(0, g'y / g_old'g_old)` (Powell 1984, Gilbert and Nocedal 1992).
+    PolakRibierePlus,
+    /// `g'y / d'y` (Hestenes and Stiefel 1952).
+    HestenesStiefel,
+    /// `g'g / d'y` (Dai and Yuan 1999).
+    DaiYuan,
+    /// `(y - 2 d y'y / d'y)'g / d'y`, at least `0.4 d'g_old / d'd` (Hager and Zhang 2005, eq. 1.3; the lower bound of
+    /// Hager and Zhang 2013, which does not depend on the scale of the loss).
+    #[default]
+    HagerZhang,
+}
+
+/// Nonlinear conjugate gradients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConjugateGradientConfig {
+    /// The formula of beta; default `hager_zhang`.
+    pub beta: Beta,
+    /// Restart from steepest descent after this many iterations; at least 1, `null`, the default, for never. Source:
+    /// Fletcher and Reeves 1964.
+    #[schemars(range(min = 1))]
+    pub restart_every: Option<u64>,
+    /// Restart when successive gradients are far from orthogonal, `|g'g_old| >= powell * g'g`; no unit, above 0, `null`,
+    /// the default, for never. Source: Powell 1977, with 0.2.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub powell: Option<f64>,
+}
+
+impl Default for ConjugateGradientConfig {
+    fn default() -> Self {
+        Self { beta: Beta::HagerZhang, restart_every: None, powell: None }
+    }
+}
+
+impl ConjugateGradientConfig {
+    /// Check the ranges.
+    ///
+    /// # Errors
+    ///
+    /// [`ParameterError`] naming the parameter out of its range.
+    pub fn validate(&self) -> Result<(), ParameterError> {
+        let every = self.restart_every.unwrap_or(1);
+        ParameterError::range(every >= 1, "restart_every", every, "at least 1")?;
+        let powell = self.powell.unwrap_or(0.2);
+        ParameterError::range(powell > 0.0 && powell.is_finite(), "powell", powell, "above 0")
+    }
+}
+
+/// Truncation of the Hager-Zhang beta (Hager and Zhang 2013, section 2: eta = 0.4).
+const ETA: f64 = 0.4;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct State {
+    /// `g_old'g_old`; `None` before the first iteration.
+    gg_old: Option<f64>,
+    since_restart: u64,
+}
+
+/// See [`ConjugateGradientConfig`].
+#[derive(Clone, Debug)]
+pub struct ConjugateGradient {
+    config: ConjugateGradientConfig,
+    state: State,
+}
+
+impl ConjugateGradient {
+    /// The method with nothing seen yet.
+    pub fn new(config: ConjugateGradientConfig) -> Self {
+        Self { config, state: State::default() }
+    }
+
+    fn beta(&self, p: &Products, gg_old: f64) -> f64 {
+        match self.config.beta {
+            Beta::FletcherReeves => p.gg / gg_old,
+            Beta::PolakRibiere => p.gy / gg_old,
+            Beta::PolakRibierePlus => (p.gy / gg_old).max(0.0),
+            Beta::HestenesStiefel => p.gy / p.yd,
+            Beta::DaiYuan => p.gg / p.yd,
+            Beta::HagerZhang => {
+                let beta = (p.gy - 2.0 * p.gd * p.yy / p.yd) / p.yd;
+                beta.max(ETA * (p.gd - p.yd) / p.dd)
+            }
+        }
+    }
+
+    fn restart_reason(&self, p: &Products) -> Option<RestartReason> {
+        if self.config.restart_every.is_some_and(|every| self.state.since_restart >= every) {
+            return Some(RestartReason::Periodic);
+        }
+        let overlap = (p.gg - p.gy).abs();
+        let powell = self.config.powell.filter(|nu| overlap >= nu * p.gg)?;
+        Some(RestartReason::Powell { overlap: overlap / p.gg, limit: powell })
+    }
+}
+
+impl Direction for ConjugateGradient {
+    fn next(&mut self, products: &Products, step: f64) -> Proposal {
+        let gg_old = self.state.gg_old.replace(products.gg);
+        self.state.since_restart += 1;
+        let Some(gg_old) = gg_old.filter(|_| step > 0.0) else {
+            return Proposal::steepest(products.gg, None);
+        };
+        let reason = self.restart_reason(products).or_else(|| {
+            // A zero step gives y = 0 and a beta that is not a number: say so instead of comparing with it.
+            (!self.beta(products, gg_old).is_finite()).then_some(RestartReason::NonDescent)
+        });
+        if reason.is_some() {
+            self.state.since_restart = 0;
+            return Proposal::steepest(products.gg, reason);
+        }
+        let beta = self.beta(products, gg_old);
+        Proposal {
+            coefficients: Coefficients { gradient: -1.0, direction: beta, ..Coefficients::default() },
+            slope: -products.gg + beta * products.gd,
+            step: None,
+            restart: None,
+        }
+    }
+
+    fn restart(&mut self) {
+        // g_old'g_old stays: it belongs to the base point, not to the direction.
+        self.state.since_restart = 0;
+    }
+
+    fn state(&self) -> Value {
+        json!(self.state)
+    }
+
+    fn restore(&mut self, state: Value) -> Result<(), StateError> {
+        self.state = StateError::read("conjugate_gradient", state)?;
+        Ok(())
+    }
+
+    fn boxed(&self) -> Box<dyn Direction> {
+        Box::new(self.clone())
+    }
+}

@@ -1,0 +1,120 @@
+//! Search directions as coefficients over the vectors every tensor keeps.
+//!
+//! All inner products are taken in the coordinates of the metric: with a diagonal preconditioner `D` the tensors
+//! contribute `sqrt(D) g` for a gradient `g` and are moved by `sqrt(D) d` for a direction `d`. In these coordinates a
+//! preconditioned method is the plain one, so no direction knows of the metric.
+
+use std::fmt::Debug;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::StateError;
+
+mod conjugate_gradient;
+mod l_bfgs;
+
+pub use conjugate_gradient::{Beta, ConjugateGradient, ConjugateGradientConfig};
+pub use l_bfgs::{LBfgs, LBfgsConfig};
+
+use super::RestartReason;
+
+/// Inner products over the whole model at the end of an evaluation.
+///
+/// `g` is the gradient at the trial point, `y = g - g_base` its change since the base point, `d` the direction.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Products {
+    /// `g'g`.
+    pub gg: f64,
+    /// `g'y`.
+    pub gy: f64,
+    /// `g'd`, the directional derivative at the trial point.
+    pub gd: f64,
+    /// `y'y`.
+    pub yy: f64,
+    /// `y'd`.
+    pub yd: f64,
+    /// `d'd`.
+    pub dd: f64,
+    /// `[r'g, r'y, r'd]` for each stored row `r`: the steps `s_0 .. s_{m-1}`, then the gradient changes
+    /// `y_0 .. y_{m-1}`, by slot, for the `m` slots the tensors have room for.
+    pub rows: Vec<[f64; 3]>,
+}
+
+impl Products {
+    /// Whether every product is a finite number.
+    pub fn is_finite(&self) -> bool {
+        [self.gg, self.gy, self.gd, self.yy, self.yd, self.dd]
+            .iter()
+            .chain(self.rows.iter().flatten())
+            .all(|product| product.is_finite())
+    }
+}
+
+/// A direction `d = gradient * g + direction * d_old + sum_j rows[j] * r_j`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Coefficients {
+    /// Coefficient of the gradient at the new base point.
+    pub gradient: f64,
+    /// Coefficient of the direction just searched.
+    pub direction: f64,
+    /// Coefficients of the stored rows in the order of [`Products::rows`], for as many slots as the tensors must have
+    /// room for; empty where none is used.
+    pub rows: Vec<f64>,
+    /// The slot that takes the new pair `s = step * d_old`, `y`, before the rows are combined.
+    pub store: Option<usize>,
+}
+
+impl Coefficients {
+    /// Steepest descent, `d = -g`.
+    pub fn steepest() -> Self {
+        Self { gradient: -1.0, ..Self::default() }
+    }
+}
+
+/// What a direction method proposes for the next search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposal {
+    /// The new direction.
+    pub coefficients: Coefficients,
+    /// `g'd` of the new direction at the new base point.
+    pub slope: f64,
+    /// The method's own first step length, 1 for a quasi-Newton direction; `None` to scale the last one by the slopes.
+    pub step: Option<f64>,
+    /// Set where the method itself went back to steepest descent.
+    pub restart: Option<RestartReason>,
+}
+
+impl Proposal {
+    /// Steepest descent from a gradient of squared norm `gg`.
+    pub fn steepest(gg: f64, restart: Option<RestartReason>) -> Self {
+        Self { coefficients: Coefficients::steepest(), slope: -gg, step: None, restart }
+    }
+}
+
+/// A method that turns inner products into the next search direction.
+pub trait Direction: Debug + Send + Sync + 'static {
+    /// How many pairs `(s, y)` every tensor keeps for this method.
+    fn memory(&self) -> usize {
+        0
+    }
+
+    /// The direction after `step * d` was accepted with these products at the new base point.
+    fn next(&mut self, products: &Products, step: f64) -> Proposal;
+
+    /// Forget the past: the next direction starts from steepest descent.
+    fn restart(&mut self);
+
+    /// Everything needed to go on after a restart of the program.
+    fn state(&self) -> Value;
+
+    /// Continue from [`state`](Self::state).
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] where the value was not made by a direction of this kind.
+    fn restore(&mut self, state: Value) -> Result<(), StateError>;
+
+    /// A copy behind a new box.
+    fn boxed(&self) -> Box<dyn Direction>;
+}

@@ -1,0 +1,598 @@
+//! The line search of Hager and Zhang, with the approximate Wolfe test that float32 losses and learners without a loss
+//! need; below it, what the three line searches share.
+
+use std::convert::Infallible;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Decision, LineSearch, Point, SearchFailure};
+use crate::error::{ParameterError, StateError};
+
+/// Parameters of the line search of Hager and Zhang.
+///
+/// W. W. Hager and H. Zhang, "A new conjugate gradient method with guaranteed descent and an efficient line search",
+/// SIAM J. Optim. 16(1), 2005, and "Algorithm 851: CG_DESCENT", ACM Trans. Math. Softw. 32(1), 2006.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HagerZhangConfig {
+    /// Share of the decrease promised by the slope at the base point that a step must reach. No unit, above 0 and below
+    /// 0.5, default 0.1. Hager and Zhang 2005, conditions T1 and T2.
+    #[schemars(range(min = 0.0, max = 0.5), extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 0.5))]
+    pub delta: f64,
+    /// Share of the slope at the base point that may be left at an accepted step; smaller is a more exact search. No
+    /// unit, at least `delta` and below 1, default 0.9. Hager and Zhang 2005, conditions T1
+    /// and T2.
+    #[schemars(range(min = 0.0, max = 1.0), extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    pub sigma: f64,
+    /// Rise of the objective that counts as rounding, relative to its size at the base point. No unit, at least 0,
+    /// default 1e-6. Hager and Zhang 2005, condition T2.
+    #[schemars(range(min = 0.0))]
+    pub epsilon: f64,
+    /// Factor by which a secant step must shrink the bracket, else it is halved. No unit, above 0 and below 1, default
+    /// 0.66. Hager and Zhang 2005, step L2.
+    #[schemars(range(min = 0.0, max = 1.0), extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    pub gamma: f64,
+    /// Where an interval is cut whose upper end is too high: 0.5 is bisection. No unit, above 0 and below 1, default
+    /// 0.5. Hager and Zhang 2005, step U3a.
+    #[schemars(range(min = 0.0, max = 1.0), extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    pub theta: f64,
+    /// Factor by which the step grows while no minimum is bracketed, and shrinks after a trial that is not finite. No
+    /// unit, above 1, default 5. Hager and Zhang 2006, step B3.
+    #[schemars(range(min = 1.0), extend("exclusiveMinimum" = 1.0))]
+    pub rho: f64,
+    /// Evaluations allowed for one search. At least 1, default 30, three times what a search took in the worst of the
+    /// tests of this file.
+    #[schemars(range(min = 1))]
+    pub max_evaluations: u32,
+}
+
+impl Default for HagerZhangConfig {
+    fn default() -> Self {
+        Self { delta: 0.1, sigma: 0.9, epsilon: 1e-6, gamma: 0.66, theta: 0.5, rho: 5.0, max_evaluations: 30 }
+    }
+}
+
+impl HagerZhangConfig {
+    /// Check every range and `delta <= sigma`.
+    ///
+    /// # Errors
+    ///
+    /// [`ParameterError`] naming the parameter, its value and its range.
+    pub fn validate(&self) -> Result<(), ParameterError> {
+        let open = |value: f64, end: f64| 0.0 < value && value < end;
+        let Self { delta, sigma, epsilon, gamma, theta, rho, max_evaluations } = *self;
+        ParameterError::range(open(delta, 0.5), "delta", delta, "above 0 and below 0.5")?;
+        ParameterError::range(open(sigma, 1.0), "sigma", sigma, "above 0 and below 1")?;
+        ParameterError::range(epsilon.is_finite() && epsilon >= 0.0, "epsilon", epsilon, "finite and at least 0")?;
+        ParameterError::range(open(gamma, 1.0), "gamma", gamma, "above 0 and below 1")?;
+        ParameterError::range(open(theta, 1.0), "theta", theta, "above 0 and below 1")?;
+        ParameterError::range(rho.is_finite() && rho > 1.0, "rho", rho, "finite and above 1")?;
+        ParameterError::range(max_evaluations >= 1, "max_evaluations", max_evaluations, "at least 1")?;
+        ParameterError::together(
+            delta <= sigma,
+            ["delta", "sigma"],
+            [delta, sigma],
+            "delta must be at most sigma, or no step need satisfy both",
+        )
+    }
+
+    /// The search with these parameters.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`validate`](Self::validate).
+    pub fn init(&self) -> Result<HagerZhang, ParameterError> {
+        self.validate()?;
+        Ok(HagerZhang { config: self.clone(), noise: 0.0, line: None })
+    }
+}
+
+/// The line search of Hager and Zhang.
+///
+/// It accepts the first evaluated step `t` that satisfies the Wolfe conditions
+///
+/// ```text
+/// (T1)  phi(t) - phi(0) <= delta t phi'(0)   and   phi'(t) >= sigma phi'(0)
+/// ```
+///
+/// or the approximate Wolfe conditions, which a loss in float32 can still resolve close to a minimum
+///
+/// ```text
+/// (T2)  (2 delta - 1) phi'(0) >= phi'(t) >= sigma phi'(0)   and   phi(t) <= phi(0) + eps
+///       eps = epsilon |phi(0)| + noise
+/// ```
+///
+/// Where no values are known it works from slopes alone: (T2) without its last part, and a bracket between a falling and
+/// a rising slope. A trial that is not finite shrinks the step towards the last falling point. When the evaluations are
+/// used up, or the bracket cannot shrink any more, the lowest step with `phi(t) - phi(0) <= delta t phi'(0)` is accepted
+/// if there is one; only the second part of (T1) is then missing. A first step that is not a positive number counts as 1.
+#[derive(Clone, Debug)]
+pub struct HagerZhang {
+    config: HagerZhangConfig,
+    noise: f64,
+    line: Option<Line>,
+}
+
+impl HagerZhang {
+    /// Add the known noise of the objective's value, in its own unit, to the rise `eps` that counts as rounding. A noise
+    /// that is not positive counts as 0, the default.
+    pub fn with_noise(mut self, noise: f64) -> Self {
+        self.noise = noise.max(0.0);
+        self
+    }
+
+    fn advance(&mut self, line: Option<Line>) -> Decision {
+        self.line = line;
+        let HagerZhangConfig { delta, max_evaluations, .. } = self.config;
+        Line::decide(&mut self.line, max_evaluations, delta, |replay| {
+            let (value, slope) = (replay.base_value()?, replay.base_slope()?);
+            Bracketing {
+                config: &self.config,
+                base: End { step: 0.0, slope },
+                value,
+                rounding: value.map_or(0.0, |value| self.config.epsilon * value.abs() + self.noise),
+                replay,
+            }
+            .search()
+        })
+    }
+}
+
+/// The saved state, tagged by the search's kind.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Saved {
+    HagerZhang(Option<Line>),
+}
+
+impl LineSearch for HagerZhang {
+    fn begin(&mut self, origin: Point, initial_step: f64) -> Decision {
+        self.advance(Some(Line::new(origin, initial_step)))
+    }
+
+    fn observe(&mut self, point: Point) -> Decision {
+        let line = self.line.take().map(|line| line.with(point));
+        self.advance(line)
+    }
+
+    fn state(&self) -> Value {
+        json!(Saved::HagerZhang(self.line.clone()))
+    }
+
+    fn restore(&mut self, state: Value) -> Result<(), StateError> {
+        let Saved::HagerZhang(line) = StateError::read("hager_zhang", state)?;
+        self.line = line;
+        Ok(())
+    }
+
+    fn boxed(&self) -> Box<dyn LineSearch> {
+        Box::new(self.clone())
+    }
+}
+
+/// An end of the bracket: a step with its slope.
+#[derive(Clone, Copy)]
+struct End {
+    step: f64,
+    slope: f64,
+}
+
+/// What a trial that was not accepted means for the bracket.
+enum Trial {
+    /// `phi'(t) >= 0`: an upper end (B1, U1).
+    Rising(End),
+    /// `phi'(t) < 0` and `phi(t) <= phi(0) + eps`: a lower end (B3, U2).
+    Falling(End),
+    /// `phi'(t) < 0` and `phi(t) > phi(0) + eps`: there is a minimum before it (B2, U3).
+    TooHigh,
+    /// Nothing is known but that the step was too long.
+    NotFinite,
+}
+
+/// A bracket `[a, b]`: `phi'(a) < 0`, `phi(a) <= phi(0) + eps`, `phi'(b) >= 0`: the opposite slope condition.
+type Bracket = (End, End);
+
+/// The search from one base point; its methods carry the letters of the paper.
+struct Bracketing<'a> {
+    config: &'a HagerZhangConfig,
+    base: End,
+    value: Option<f64>,
+    rounding: f64,
+    replay: Replay<'a>,
+}
+
+impl Bracketing<'_> {
+    /// L0 to L3.
+    fn search(mut self) -> Result<Infallible, Decision> {
+        let mut bracket = self.bracket(self.replay.initial_step())?;
+        loop {
+            let width = bracket.1.step - bracket.0.step;
+            bracket = self.secant2(bracket)?;
+            let (a, b) = bracket;
+            if b.step - a.step > self.config.gamma * width {
+                bracket = self.update(bracket, midpoint(a.step, b.step))?;
+            }
+        }
+    }
+
+    /// B0 to B3. At B1 the last step that grew is the nearest one with `phi(c_i) <= phi(0) + eps`.
+    fn bracket(&mut self, mut step: f64) -> Result<Bracket, Decision> {
+        let mut falling = self.base;
+        loop {
+            match self.at(step)? {
+                Trial::Rising(end) => return Ok((falling, end)),
+                Trial::TooHigh => return self.cut(self.base, step, Trial::TooHigh),
+                Trial::NotFinite => return self.cut(falling, step, Trial::NotFinite),
+                Trial::Falling(end) => {
+                    falling = end;
+                    step *= self.config.rho;
+                }
+            }
+        }
+    }
+
+    /// U0 to U3.
+    fn update(&mut self, (a, b): Bracket, step: f64) -> Result<Bracket, Decision> {
+        if a.step < step && step < b.step {
+            match self.at(step)? {
+                Trial::Rising(end) => Ok((a, end)),
+                Trial::Falling(end) => Ok((end, b)),
+                above => self.cut(a, step, above),
+            }
+        } else {
+            Ok((a, b))
+        }
+    }
+
+    /// U3, `upper` being too high or not finite. After a trial that was not finite the scale is unknown, so the next
+    /// one is nearer to `a`.
+    fn cut(&mut self, mut a: End, mut upper: f64, mut above: Trial) -> Result<Bracket, Decision> {
+        loop {
+            let share = match above {
+                Trial::NotFinite => 1.0 / self.config.rho,
+                _ => self.config.theta,
+            };
+            let step = (1.0 - share) * a.step + share * upper;
+            above = self.at(step)?;
+            match above {
+                Trial::Rising(end) => return Ok((a, end)),
+                Trial::Falling(end) => a = end,
+                Trial::TooHigh | Trial::NotFinite => upper = step,
+            }
+        }
+    }
+
+    /// S1 to S4.
+    fn secant2(&mut self, (a, b): Bracket) -> Result<Bracket, Decision> {
+        let step = secant(a, b);
+        let (lower, upper) = self.update((a, b), step)?;
+        if step == upper.step {
+            self.update((lower, upper), secant(b, upper))
+        } else if step == lower.step {
+            self.update((lower, upper), secant(a, lower))
+        } else {
+            Ok((lower, upper))
+        }
+    }
+
+    /// Evaluate one step; the search ends with it if it is acceptable.
+    fn at(&mut self, step: f64) -> Result<Trial, Decision> {
+        let point = self.replay.at(step)?;
+        let Some(slope) = point.slope else {
+            return Ok(Trial::NotFinite);
+        };
+        let rise = point.value.zip(self.value).map(|(value, base)| value - base);
+        if self.accepts(step, rise, slope) {
+            return Err(Decision::Accept(step));
+        }
+        Ok(if slope >= 0.0 {
+            Trial::Rising(End { step, slope })
+        } else if rise.is_none_or(|rise| rise <= self.rounding) {
+            Trial::Falling(End { step, slope })
+        } else {
+            Trial::TooHigh
+        })
+    }
+
+    /// (T1) or (T2), `rise` being `phi(t) - phi(0)`.
+    fn accepts(&self, step: f64, rise: Option<f64>, slope: f64) -> bool {
+        let HagerZhangConfig { delta, sigma, .. } = *self.config;
+        let wolfe = rise.is_some_and(|rise| rise <= delta * step * self.base.slope);
+        let approximate =
+            (2.0 * delta - 1.0) * self.base.slope >= slope && rise.is_none_or(|rise| rise <= self.rounding);
+        slope >= sigma * self.base.slope && (wolfe || approximate)
+    }
+}
+
+/// The zero of the line through two slopes (2005, section 4).
+fn secant(a: End, b: End) -> f64 {
+    (a.step * b.slope - b.step * a.slope) / (b.slope - a.slope)
+}
+
+/// The middle of an interval.
+pub(super) fn midpoint(a: f64, b: f64) -> f64 {
+    a + 0.5 * (b - a)
+}
+
+/// One search in flight, the same for every method: what was asked so far and what came back.
+///
+/// A decision runs the method from the start over the recorded trials until it asks for one that is missing. So a method
+/// is written like its formulas, and its saved state is the list of its trials.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Line {
+    origin: Point,
+    initial_step: f64,
+    trials: Vec<Point>,
+}
+
+impl Line {
+    pub(super) fn new(origin: Point, initial_step: f64) -> Self {
+        let usable = initial_step.is_finite() && initial_step > 0.0;
+        Self { origin, initial_step: if usable { initial_step } else { 1.0 }, trials: Vec::new() }
+    }
+
+    /// The line with one more trial. One that is not finite is kept without its numbers, which JSON could not hold.
+    pub(super) fn with(mut self, point: Point) -> Self {
+        self.trials.push(if point.is_finite() { point } else { Point { step: point.step, value: None, slope: None } });
+        self
+    }
+
+    /// Run `method` on the trials of the line; a line whose search has ended is dropped. `budget` and `decrease` are
+    /// those of [`Replay`].
+    pub(super) fn decide(
+        flight: &mut Option<Self>,
+        budget: u32,
+        decrease: f64,
+        method: impl FnOnce(Replay) -> Result<Infallible, Decision>,
+    ) -> Decision {
+        let Some(line) = flight else {
+            return Decision::Fail(SearchFailure::NotDescent);
+        };
+        let Err(decision) = method(Replay { line, budget, decrease, next: 0 });
+        if !matches!(decision, Decision::Evaluate(_)) {
+            *flight = None;
+        }
+        decision
+    }
+}
+
+/// A method's view of its line: it asks for steps as if it could call the function.
+pub(super) struct Replay<'a> {
+    line: &'a Line,
+    /// Evaluations allowed.
+    budget: u32,
+    /// Share of the decrease promised by the slope that a point must reach to be taken when the search gives up.
+    decrease: f64,
+    /// Trials asked for so far.
+    next: usize,
+}
+
+impl Replay<'_> {
+    pub(super) fn initial_step(&self) -> f64 {
+        self.line.initial_step
+    }
+
+    /// `phi'(0)`, which must be negative.
+    pub(super) fn base_slope(&self) -> Result<f64, Decision> {
+        let slope = self.line.origin.slope.filter(|slope| slope.is_finite() && *slope < 0.0);
+        slope.ok_or(Decision::Fail(SearchFailure::NotDescent))
+    }
+
+    /// That `phi'(0)` is negative where it is known.
+    pub(super) fn base_slope_if_known(&self) -> Result<(), Decision> {
+        self.line.origin.slope.map_or(Ok(()), |_| self.base_slope().map(drop))
+    }
+
+    /// `phi(0)` where it is known; then it must be finite.
+    pub(super) fn base_value(&self) -> Result<Option<f64>, Decision> {
+        let value = self.line.origin.value;
+        if value.is_none_or(f64::is_finite) {
+            return Ok(value);
+        }
+        Err(Decision::Fail(SearchFailure::NonFinite))
+    }
+
+    /// What is known at `step`, or the decision that ends or suspends the search here. A step that was evaluated before
+    /// (or is no number any more) shows that the bracket has shrunk to neighbouring numbers.
+    pub(super) fn at(&mut self, step: f64) -> Result<Point, Decision> {
+        let line = self.line;
+        if let Some(trial) = line.trials.get(self.next) {
+            self.next += 1;
+            return Ok(Point { step, ..*trial });
+        }
+        let new = line.trials.iter().all(|trial| trial.step != step);
+        if !(new && step.is_finite() && step > 0.0) {
+            return Err(self.give_up(SearchFailure::Resolution));
+        }
+        if line.trials.len() >= self.budget as usize {
+            return Err(self.give_up(SearchFailure::BudgetSpent));
+        }
+        Err(Decision::Evaluate(step))
+    }
+
+    /// The lowest evaluated point with `phi(t) < phi(0)` and `phi(t) - phi(0) <= decrease t phi'(0)`, else the failure.
+    pub(super) fn give_up(&self, failure: SearchFailure) -> Decision {
+        let Line { origin, trials, .. } = self.line;
+        let promised = self.decrease * origin.slope.unwrap_or(0.0);
+        let rise = |trial: &Point| Some((trial.step, trial.value? - origin.value?));
+        let lowest = trials
+            .iter()
+            .filter_map(rise)
+            .filter(|(step, rise)| *rise < 0.0 && *rise <= promised * step)
+            .min_by(|a, b| a.1.total_cmp(&b.1));
+        match lowest {
+            Some((step, _)) => Decision::Accept(step),
+            None if trials.iter().all(|trial| trial.value.or(trial.slope).is_none()) => {
+                Decision::Fail(SearchFailure::NonFinite)
+            }
+            None => Decision::Fail(failure),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::test_functions::*;
+    use super::*;
+
+    const SHOWN: [Shown; 2] = [Shown::Both, Shown::Slope];
+
+    fn with(delta: f64, sigma: f64) -> HagerZhang {
+        HagerZhangConfig { delta, sigma, ..Default::default() }.init().unwrap()
+    }
+
+    fn search() -> HagerZhang {
+        HagerZhangConfig::default().init().unwrap()
+    }
+
+    /// (T1) or (T2) with epsilon = 1e-6, from the function itself.
+    fn satisfied(function: &dyn Fn(f64) -> (f64, f64), shown: Shown, (delta, sigma): (f64, f64), t: f64) -> bool {
+        let ((value0, slope0), (value, slope)) = (function(0.0), function(t));
+        let values = shown == Shown::Both;
+        let wolfe = values && value - value0 <= delta * t * slope0;
+        let approximate = (2.0 * delta - 1.0) * slope0 >= slope && (!values || value <= value0 + 1e-6 * value0.abs());
+        slope >= sigma * slope0 && (wolfe || approximate)
+    }
+
+    #[test]
+    fn accepted_steps_satisfy_the_documented_conditions() {
+        for parameters in [(0.1, 0.9), (0.1, 0.1), (0.01, 0.4), (0.4, 0.5)] {
+            for (function, shown) in more_thuente().iter().flat_map(|f| SHOWN.map(|s| (f, s))) {
+                for start in STARTS {
+                    let run = run(&mut with(parameters.0, parameters.1), shown, function, start);
+                    println!("{} {shown:?} {start:e}", run.asked.len());
+                    let t = run.accepted();
+                    assert!(satisfied(function, shown, parameters, t), "from {start:e}: {run:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_secant_step_finds_the_minimum_of_a_parabola() {
+        // phi(t) = t^2 / 2 - t: from a first step beyond the minimum the secant of the slopes gives 1 at once.
+        let parabola = |t: f64| (t * t / 2.0 - t, t - 1.0);
+        for shown in SHOWN {
+            let run = run(&mut with(0.1, 0.1), shown, &parabola, 8.0);
+            assert_eq!(run.asked, [8.0, 1.0]);
+            assert_eq!(run.end, Decision::Accept(1.0));
+        }
+    }
+
+    #[test]
+    fn a_multiple_of_the_function_gets_the_same_decisions() {
+        for shown in SHOWN {
+            assert_scale_invariant(&search(), shown);
+            assert_scale_invariant(&with(0.1, 0.1), shown);
+        }
+    }
+
+    #[test]
+    fn a_search_restored_before_any_evaluation_goes_on_alike() {
+        for shown in SHOWN {
+            assert_resumes(&search(), shown);
+            assert_resumes(&with(0.01, 0.01), shown);
+        }
+    }
+
+    #[test]
+    fn a_trial_that_is_not_finite_shrinks_the_step() {
+        for (shown, sigma) in SHOWN.into_iter().flat_map(|shown| [(shown, 0.9), (shown, 0.1)]) {
+            assert_walls_shrink(&with(0.1, sigma), shown, |function, t| satisfied(function, shown, (0.1, sigma), t));
+        }
+    }
+
+    #[test]
+    fn a_base_without_descent_is_refused() {
+        assert_refuses_non_descent(&search(), Shown::Both);
+        assert_refuses_non_descent(&search(), Shown::Slope);
+    }
+
+    #[test]
+    fn the_budget_ends_in_the_lowest_point_or_a_failure() {
+        let config = HagerZhangConfig { max_evaluations: 1, ..Default::default() };
+        assert_budget(&config.init().unwrap(), Shown::Both);
+    }
+
+    #[test]
+    fn a_kink_seen_by_slopes_alone_ends_at_the_resolution() {
+        // phi'(t) jumps from -1 to 1 at t = 1: no slope is below (2 delta - 1) phi'(0) = 0.8 and above -0.9.
+        let config = HagerZhangConfig { max_evaluations: 300, ..Default::default() };
+        let kink = |t: f64| ((t - 1.0).abs(), if t < 1.0 { -1.0 } else { 1.0 });
+        let run = run(&mut config.init().unwrap(), Shown::Slope, &kink, 0.3);
+        assert_eq!(run.end, Decision::Fail(SearchFailure::Resolution));
+        assert!(run.asked.len() < 300);
+    }
+
+    #[test]
+    fn a_float32_loss_near_its_minimum_is_accepted_by_the_approximate_test_only() {
+        for sigma in [0.9, 0.1] {
+            let run = run(&mut with(0.1, sigma), Shown::Both, &flat_in_float32, 0.3);
+            let t = run.accepted();
+            assert!(satisfied(&flat_in_float32, Shown::Both, (0.1, sigma), t));
+            let slope0 = flat_in_float32(0.0).1;
+            let decrease = |t: f64| flat_in_float32(t).0 - 1.0 <= 0.1 * t * slope0;
+            assert!(!run.asked.iter().any(|t| decrease(*t)), "(T1) would do: {run:?}");
+        }
+    }
+
+    #[test]
+    fn a_rise_within_the_stated_noise_is_accepted() {
+        // Every value but the base's is 1e-3 too high: more than epsilon |phi(0)| = 1e-6, less than the noise.
+        let offset = |t: f64| {
+            let rise = if t > 0.0 { 1e-3 } else { 0.0 };
+            (1.0 + rise + 1e-9 * (t * t / 2.0 - t), 1e-9 * (t - 1.0))
+        };
+        let strict = run(&mut search(), Shown::Both, &offset, 0.5);
+        assert_eq!(strict.end, Decision::Fail(SearchFailure::BudgetSpent));
+        let lenient = run(&mut search().with_noise(2e-3), Shown::Both, &offset, 0.5);
+        assert_eq!(lenient.end, Decision::Accept(0.5));
+    }
+
+    #[test]
+    fn every_parameter_has_a_range() {
+        assert_eq!(HagerZhangConfig::default().validate(), Ok(()));
+        for (json, named) in [
+            (r#"{"delta": 0.5}"#, "delta"),
+            (r#"{"sigma": 1}"#, "sigma"),
+            (r#"{"epsilon": -1e-6}"#, "epsilon"),
+            (r#"{"gamma": 1}"#, "gamma"),
+            (r#"{"theta": 0}"#, "theta"),
+            (r#"{"rho": 1}"#, "rho"),
+            (r#"{"max_evaluations": 0}"#, "max_evaluations"),
+            (r#"{"delta": 0.2, "sigma": 0.1}"#, "sigma"),
+        ] {
+            assert_refused(serde_json::from_str::<HagerZhangConfig>(json).unwrap().validate(), named);
+        }
+        assert!(serde_json::from_str::<HagerZhangConfig>(r#"{"eta": 1}"#).is_err());
+        assert_ranges_in_schema::<HagerZhangConfig>();
+    }
+
+    #[test]
+    fn a_state_of_another_search_is_refused_by_name() {
+        let mut search = search();
+        let error = search.restore(json!({ "golden_section": null })).unwrap_err();
+        assert_eq!(error.part, "hager_zhang");
+        assert!(error.to_string().contains("golden_section"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn convex_polynomials_end_within_the_budget_at_a_step_that_satisfies_the_conditions(
+            polynomial in convex_polynomial(), start in -3.0..3.0_f64, sigma in 0.1..0.9_f64,
+            shown in prop::sample::select(SHOWN.to_vec()),
+        ) {
+            let run = run(&mut with(0.1, sigma), shown, &polynomial.function(), 10_f64.powf(start));
+            prop_assert!(run.asked.len() <= 30);
+            prop_assert!(
+                satisfied(&polynomial.function(), shown, (0.1, sigma), run.accepted()),
+                "{run:?}"
+            );
+        }
+    }
+}

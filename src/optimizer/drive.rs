@@ -1,0 +1,135 @@
+//! The thin driver behind `attach` and the own loop: collect, end of pass, apply. Not a second implementation.
+
+use std::collections::HashSet;
+
+use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::Tensor;
+
+use super::ConvexitySwitching;
+use crate::error::Refusal;
+
+/// A model where its next evaluation stands, and the accepted point where that is another.
+#[derive(Clone, Debug)]
+pub(crate) struct Driven<M> {
+    /// The point of the next evaluation.
+    pub trial: M,
+    /// The accepted point; `None` where the trial point is it.
+    pub accepted: Option<M>,
+}
+
+/// The parameters themselves in the place of gradients: enough for a pass that only applies a move.
+struct StandIns(GradientsParams);
+
+impl ModuleVisitor for StandIns {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if param.is_require_grad() {
+            self.0.register(param.id, param.val().inner());
+        }
+    }
+}
+
+pub(super) fn stand_ins<M: Module>(model: &M) -> GradientsParams {
+    let mut visitor = StandIns(GradientsParams::new());
+    model.visit(&mut visitor);
+    visitor.0
+}
+
+/// One pass by `step`, its end, and the move that became due; whether that completed an iteration.
+pub(crate) fn drive<M: Module>(
+    switching: &ConvexitySwitching,
+    optim: &mut ModuleOptimizer,
+    lr: &ModuleLearningRate,
+    driven: Driven<M>,
+    step: impl FnOnce(&mut ModuleOptimizer, M) -> M,
+) -> (Driven<M>, bool) {
+    let Driven { trial, mut accepted } = driven;
+    let before = accepted.is_none().then(|| trial.clone());
+    let mut model = step(optim, trial);
+    switching.room().finish_pass();
+    if accepted.is_none() && switching.room().trial_step() > 0.0 && switching.room().pending().is_none() {
+        accepted = before; // A resumed model has just been moved to its trial point.
+    }
+    let Some(next) = switching.room().pending() else {
+        return (Driven { trial: model, accepted }, false);
+    };
+    if next.commit.is_some() || accepted.is_none() {
+        accepted = Some(model.clone());
+    }
+    let grads = stand_ins(&model);
+    model = optim.step(lr.clone(), model, grads);
+    switching.room().finish_pass();
+    if next.step == 0.0 {
+        accepted = None;
+    }
+    let iterated = next.commit.is_some_and(|step| step > 0.0);
+    (Driven { trial: model, accepted }, iterated)
+}
+
+/// Check before a pass what only somebody who sees the whole model can see.
+pub(crate) fn inspect<M: Module>(
+    switching: &ConvexitySwitching,
+    model: &M,
+    grads: &[&GradientsParams],
+    optim: &ModuleOptimizer,
+) {
+    let mut survey = Survey { grads, given: 0, distributed: false };
+    model.visit(&mut survey);
+    let mut room = switching.room();
+    room.feed.given = Some(survey.given);
+    if survey.given == 0 {
+        room.refuse(Refusal::NoParameters);
+    }
+    if survey.distributed {
+        room.refuse(Refusal::Distributed);
+    }
+    if optim.has_gradient_clipping() {
+        room.feed.obstacle.get_or_insert(Refusal::GradientClipping);
+    }
+}
+
+struct Survey<'a> {
+    grads: &'a [&'a GradientsParams],
+    given: usize,
+    distributed: bool,
+}
+
+impl ModuleVisitor for Survey<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let filled = param.lazy_shape().num_elements() > 0;
+        let given = self.grads.iter().any(|grads| grads.get::<D>(param.id).is_some());
+        self.given += usize::from(filled && given);
+        self.distributed |= param.val().is_distributed();
+    }
+}
+
+struct Flags(usize, HashSet<ParamId>);
+
+impl ModuleVisitor for Flags {
+    fn visit_flag(&mut self, flag: &Param<Flag>) {
+        if self.1.insert(flag.id) && flag.is_enabled() {
+            self.0 += 1;
+        }
+    }
+}
+
+/// How many modules have their training flag on.
+pub(crate) fn flags_on<M: Module>(model: &M) -> usize {
+    let mut flags = Flags(0, HashSet::new());
+    model.visit(&mut flags);
+    flags.0
+}
+
+struct WithoutFlags;
+
+impl ModuleMapper for WithoutFlags {
+    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+        flag.with_value(false)
+    }
+}
+
+/// The model with dropout and batch normalisation in evaluation mode, gradients still on.
+pub(crate) fn without_flags<M: Module>(model: M) -> M {
+    model.map(&mut WithoutFlags)
+}

@@ -1,0 +1,126 @@
+//! What happened: phases, events, counters and reports.
+
+use serde::{Deserialize, Serialize};
+
+use crate::convex::RestartReason;
+use crate::detector::Observation;
+use crate::error::Refusal;
+
+/// The two phases of training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The inner optimizer steps at every pass.
+    #[default]
+    NonConvex,
+    /// Evaluations, directions and line searches.
+    Convex,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NonConvex => "non-convex",
+            Self::Convex => "convex",
+        })
+    }
+}
+
+/// Something that happened, and where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Passes completed.
+    pub pass: u64,
+    /// Windows of the non-convex phase completed.
+    pub window: u64,
+    /// Cost spent, in gradient passes over the training set.
+    pub cost: f64,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// The kinds of [`Event`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventKind {
+    /// No window was configured and the loader is not tracked, so a window is this many passes.
+    DefaultWindow {
+        /// Passes.
+        passes: u64,
+    },
+    /// The convex phase begins.
+    Swap {
+        /// The detector's evidence.
+        reason: String,
+    },
+    /// Dropout and batch normalisation are off while `attach` evaluates the convex phase's objective.
+    TrainingFlagsOff {
+        /// How many modules had their training flag on.
+        modules: usize,
+    },
+    /// The search went back to steepest descent.
+    Restart {
+        /// Why.
+        reason: RestartReason,
+    },
+    /// A loss or a gradient was infinite or not a number.
+    NonFinite {
+        /// The phase.
+        phase: Phase,
+        /// The step length of the trial; `None` in the non-convex phase.
+        step: Option<f64>,
+    },
+    /// The convex phase has converged and the parameters stand still.
+    Converged {
+        /// Why, with numbers.
+        reason: String,
+    },
+    /// The inner optimizer takes over again.
+    HandBack {
+        /// Why, with numbers.
+        reason: String,
+        /// Windows before the detector may swap again.
+        hold_off: u64,
+    },
+    /// The convex phase is refused for good.
+    Refused {
+        /// Why, and the way out.
+        refusal: Refusal,
+    },
+    /// The state came from a record.
+    Resumed {
+        /// The phase it was in.
+        phase: Phase,
+    },
+}
+
+/// What was spent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Optimizer passes, those that only applied a move included.
+    pub passes: u64,
+    /// Evaluations of the convex phase that brought a loss.
+    pub loss_evaluations: u64,
+    /// Evaluations of the convex phase that brought a gradient.
+    pub gradient_evaluations: u64,
+    /// Accepted line searches.
+    pub iterations: u64,
+    /// Returns to steepest descent.
+    pub restarts: u64,
+    /// Gradient passes over the training set.
+    pub cost: f64,
+}
+
+/// A window of the non-convex phase or an evaluation of the convex phase, as it ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The phase it belongs to.
+    pub phase: Phase,
+    /// What was seen. In the convex phase `batch_norm` and `mean_norm` are both the norm of the objective's gradient.
+    pub observation: Observation,
+    /// The step length at which the objective was evaluated; `None` in the non-convex phase.
+    pub step_length: Option<f64>,
+    /// Loss at the accepted point; `None` before the first is known.
+    pub accepted_loss: Option<f64>,
+}

@@ -1,0 +1,87 @@
+//! Scalars waiting on the device, read back together.
+
+use burn::tensor::{Tensor, Transaction};
+use serde::{Deserialize, Serialize};
+
+/// One-dimensional tensors in order, after values that are on the host already.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gather {
+    host: Vec<f64>,
+    device: Vec<Tensor<1>>,
+}
+
+/// Tensors kept apart before they are joined: bounds the number of small allocations in a long window.
+const JOIN_AT: usize = 128;
+
+impl Gather {
+    pub fn push(&mut self, values: Tensor<1>) {
+        self.device.push(values);
+    }
+
+    /// Append another gather's values.
+    pub fn append(&mut self, mut other: Self) {
+        debug_assert!(other.host.is_empty() || self.device.is_empty());
+        self.host.append(&mut other.host);
+        self.device.append(&mut other.device);
+        if self.device.len() >= JOIN_AT {
+            self.join();
+        }
+    }
+
+    /// Concatenate neighbours of one type and device: one launch instead of a transfer each.
+    pub fn join(&mut self) {
+        let mut joined: Vec<Tensor<1>> = Vec::new();
+        let mut run: Vec<Tensor<1>> = Vec::new();
+        for tensor in self.device.drain(..) {
+            let fits = run.last().is_none_or(|last| last.dtype() == tensor.dtype() && last.device() == tensor.device());
+            if !fits {
+                joined.push(Tensor::cat(std::mem::take(&mut run), 0));
+            }
+            run.push(tensor);
+        }
+        match run.len() {
+            0 => {}
+            1 => joined.append(&mut run),
+            _ => joined.push(Tensor::cat(run, 0)),
+        }
+        self.device = joined;
+    }
+
+    /// All values of several gathers in f64, with one read-back; the device's words on failure.
+    pub fn read<const N: usize>(gathers: [Self; N]) -> Result<[Vec<f64>; N], String> {
+        let mut counts = [0; N];
+        let mut values: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+        let mut transaction = Transaction::default();
+        for (i, mut gather) in gathers.into_iter().enumerate() {
+            gather.join();
+            values[i] = gather.host;
+            counts[i] = gather.device.len();
+            for tensor in gather.device {
+                transaction = transaction.register(tensor);
+            }
+        }
+        if counts.iter().all(|&count| count == 0) {
+            return Ok(values);
+        }
+        let mut read = transaction.try_execute().map_err(|error| error.to_string())?.into_iter();
+        for (values, count) in values.iter_mut().zip(counts) {
+            for data in read.by_ref().take(count) {
+                values.extend(data.iter::<f64>());
+            }
+        }
+        Ok(values)
+    }
+}
+
+impl Serialize for Gather {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let [values] = Self::read([self.clone()]).map_err(serde::ser::Error::custom)?;
+        values.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Gather {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self { host: Vec::deserialize(deserializer)?, device: Vec::new() })
+    }
+}

@@ -1,0 +1,324 @@
+//! `ConvexitySwitching`, the optimizer: passes, tensors, records. The only room with tensors.
+//!
+//! # How a whole-model method fits a per-tensor trait
+//!
+//! Burn hands [`Optimizer::step`] one tensor at a time, and conjugate gradients need inner products over all of them
+//! before any may move. So a pass over the tensors either *collects* (adds each gradient and, at an evaluation's end,
+//! contributes each tensor's inner products) or *applies* (moves each tensor by coefficients decided for the whole
+//! model). The plain drop-in learns that a pass has ended when the next one begins, and spends that pass's batch on
+//! applying; `attach` ends the pass itself and applies at once.
+
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
+
+use burn::optim::{ModuleOptimizer, Optimizer};
+use burn::tensor::{Device, Tensor};
+
+use crate::config::{ConvexitySwitchingConfig, MetricConfig};
+use crate::convex::SafeResort;
+use crate::convex::direction::Direction;
+use crate::convex::line_search::LineSearch;
+use crate::detector::SwapDetector;
+use crate::error::{InitError, ParameterError, Refusal};
+
+mod drive;
+mod event;
+mod gather;
+mod inner;
+mod own_loop;
+mod room;
+mod state;
+
+pub use event::{Counters, Event, EventKind, Phase, Report};
+pub use own_loop::StepOutcome;
+pub use state::SwitchingState;
+
+pub(crate) use drive::{Driven, drive, flags_on, inspect, without_flags};
+pub(crate) use room::{Room, Snapshot};
+
+use inner::Inner;
+use room::{Parts, Plan, Resort};
+use state::{Origin, Shared, Vectors, squared_norm};
+
+/// An optimizer that starts as Adam, sees when the loss has become convex, and goes on with a second-order method.
+///
+/// One cheap-to-clone handle: the [`Optimizer`] to give to a `Learner`, and the place to ask what happened. All clones
+/// belong to one training run; make another with
+/// [`ConvexitySwitchingConfig::init`](crate::ConvexitySwitchingConfig::init) for another run.
+///
+/// ```
+/// use burn_convexity::{ConvexitySwitchingConfig, Phase};
+///
+/// let switching = ConvexitySwitchingConfig::default().init()?;
+/// assert_eq!(switching.phase(), Phase::NonConvex);
+/// # Ok::<(), burn_convexity::InitError>(())
+/// ```
+#[derive(Clone)]
+pub struct ConvexitySwitching {
+    shared: Arc<Shared>,
+    /// Burn's whole-model optimizer for an own loop, made at its first step.
+    own: Arc<Mutex<Option<ModuleOptimizer>>>,
+}
+
+impl std::fmt::Debug for ConvexitySwitching {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let room = self.room();
+        f.debug_struct("ConvexitySwitching")
+            .field("phase", &room.phase())
+            .field("counters", &room.counters())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConvexitySwitching {
+    /// Start from a configuration and put in parts of your own in Rust.
+    pub fn builder(config: ConvexitySwitchingConfig) -> Builder {
+        Builder { config, inner: None, detector: None, direction: None, line_search: None }
+    }
+
+    /// The phase training is in.
+    pub fn phase(&self) -> Phase {
+        self.room().phase()
+    }
+
+    /// What happened so far, oldest first; the last 1,000 events are kept.
+    pub fn events(&self) -> Vec<Event> {
+        self.room().events().to_vec()
+    }
+
+    /// What was spent so far.
+    pub fn counters(&self) -> Counters {
+        self.room().counters()
+    }
+
+    /// Why the convex phase is refused, if it is.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.room().refusal().cloned()
+    }
+
+    /// The loss at the accepted point of the convex phase, where it is known.
+    pub fn accepted_loss(&self) -> Option<f64> {
+        self.room().accepted_loss()
+    }
+
+    /// A report of every window and evaluation that ends from now on.
+    pub fn reports(&self) -> Receiver<Report> {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        self.room().watch_reports(sender);
+        receiver
+    }
+
+    pub(crate) fn room(&self) -> std::sync::MutexGuard<'_, Room> {
+        self.shared.room()
+    }
+
+    /// Make a restored state this optimizer's own; the first tensor brings the room along.
+    fn adopt<const D: usize>(&self, state: &mut SwitchingState<D>, device: &Device) {
+        let record = match &mut state.origin {
+            Origin::Live(shared) => {
+                if !Arc::ptr_eq(shared, &self.shared) {
+                    self.room().refuse(Refusal::SecondStepper);
+                }
+                return;
+            }
+            Origin::Record(record) => std::mem::replace(record, Ok(None)),
+        };
+        let mut room = self.shared.room();
+        let loaded = match record {
+            Ok(Some(bytes)) => room.load(&bytes).inspect(|()| {
+                let phase = room.phase();
+                room.event(EventKind::Resumed { phase });
+            }),
+            Ok(None) if room.counters().passes > 0 => Ok(()),
+            Ok(None) => Err(Refusal::RecordUnreadable {
+                reason: "the parameter that carries the optimizer's decisions has no gradient any more".into(),
+            }),
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = loaded {
+            room.refuse(refusal);
+        }
+        if room.refusal().is_some() {
+            // Never half-loaded: a refused record leaves the inner optimizer's own state and nothing else.
+            state.ticket = room::Ticket::default();
+            state.sum = None;
+            state.vectors = None;
+        }
+        drop(room);
+        state.origin = Origin::Live(self.shared.clone());
+        state.inner = self.shared.inner.revive::<D>(state.inner.take(), device);
+    }
+}
+
+impl Optimizer for ConvexitySwitching {
+    type State<const D: usize> = SwitchingState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        lr: f64,
+        tensor: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<Self::State<D>>,
+    ) -> (Tensor<D>, Option<Self::State<D>>) {
+        let columns = tensor.shape().num_elements();
+        if columns == 0 {
+            return (tensor, state);
+        }
+        let mut state = state.unwrap_or_else(|| SwitchingState::new(self.shared.clone()));
+        self.adopt(&mut state, &tensor.device());
+        let (plan, metric) = {
+            let mut room = self.room();
+            (room.enter(&mut state.ticket, lr, tensor.dtype()), room.metric())
+        };
+        let inner = &self.shared.inner;
+        let root_metric = |state: &SwitchingState<D>| {
+            metric.then(|| state.inner.as_ref().and_then(|state| inner.root_metric::<D>(state))).flatten()
+        };
+        let tensor = match plan {
+            Plan::Inner { share, close } => {
+                let row = grad.clone().reshape([1, columns]);
+                let norm = squared_norm(&row);
+                state.add(row, share, close);
+                let mean_norm = close.and_then(|_| state.sum.take()).map(|sum| squared_norm(&sum));
+                {
+                    let mut room = self.room();
+                    room.push_norm(norm);
+                    if let Some(mean_norm) = mean_norm {
+                        room.push_products(mean_norm);
+                    }
+                }
+                // Left over where a parameter sat out the pass that handed back.
+                let tensor = state.vectors.take().map_or(tensor, |vectors| vectors.base);
+                let (tensor, after) = inner.step(lr, tensor, grad, state.inner.take());
+                state.inner = after;
+                tensor
+            }
+            Plan::Collect { share, close } => {
+                state.add(grad.reshape([1, columns]), share, close);
+                if close.is_some() {
+                    if let Some(root) = root_metric(&state) {
+                        state.sum = state.sum.map(|sum| sum * root);
+                    }
+                    let vectors = state.vectors.get_or_insert_with(|| Vectors::at(tensor.clone()));
+                    if let Some(gradient) = &state.sum {
+                        self.room().push_products(vectors.products(gradient));
+                    }
+                }
+                tensor
+            }
+            Plan::Apply(next) => {
+                let root = root_metric(&state);
+                let gradient = state.sum.take();
+                let tensor = match &mut state.vectors {
+                    Some(vectors) => vectors.apply(tensor, gradient, &next, root),
+                    None => tensor,
+                };
+                if matches!(next.outcome, crate::convex::Outcome::HandBack { .. }) {
+                    state.vectors = None;
+                }
+                tensor
+            }
+        };
+        (tensor, Some(state))
+    }
+
+    fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
+        state.to_device(device)
+    }
+}
+
+/// Puts parts written in Rust into a [`ConvexitySwitching`].
+///
+/// ```
+/// use burn::optim::SgdConfig;
+/// use burn_convexity::{ConvexitySwitching, ConvexitySwitchingConfig};
+///
+/// let switching = ConvexitySwitching::builder(ConvexitySwitchingConfig::default())
+///     .inner(SgdConfig::new().build())
+///     .build()?;
+/// # Ok::<(), burn_convexity::InitError>(())
+/// ```
+#[derive(Debug)]
+pub struct Builder {
+    config: ConvexitySwitchingConfig,
+    inner: Option<Inner>,
+    detector: Option<Box<dyn SwapDetector>>,
+    direction: Option<Box<dyn Direction>>,
+    line_search: Option<Box<dyn LineSearch>>,
+}
+
+impl Builder {
+    /// Any Burn optimizer for the non-convex phase. It leaves no diagonal, so the metric must be the identity.
+    pub fn inner(mut self, optimizer: impl Optimizer) -> Self {
+        self.inner = Some(Inner::new(optimizer));
+        self
+    }
+
+    /// A detector of your own.
+    pub fn detector(mut self, detector: impl SwapDetector) -> Self {
+        self.detector = Some(Box::new(detector));
+        self
+    }
+
+    /// A direction of your own.
+    pub fn direction(mut self, direction: impl Direction) -> Self {
+        self.direction = Some(Box::new(direction));
+        self
+    }
+
+    /// A line search of your own.
+    pub fn line_search(mut self, line_search: impl LineSearch) -> Self {
+        self.line_search = Some(Box::new(line_search));
+        self
+    }
+
+    /// Check the configuration and make the optimizer.
+    ///
+    /// # Errors
+    ///
+    /// [`InitError`] naming every parameter out of its range and every contradiction.
+    pub fn build(self) -> Result<ConvexitySwitching, InitError> {
+        let config = self.config;
+        config.validate()?;
+        let inner = self.inner.unwrap_or_else(|| Inner::from_config(&config.inner));
+        let metric = config.metric == MetricConfig::Inner;
+        if metric && !inner.has_diagonal() {
+            ParameterError::together(
+                false,
+                ["metric", "inner"],
+                ["inner", "an optimizer given in Rust"],
+                "this metric is made of the second moment of an adam or adamw given in the configuration",
+            )?;
+        }
+        let resort = &config.safe_resort;
+        let parts = Parts {
+            direction: self.direction.unwrap_or_else(|| config.direction.build()),
+            search: match self.line_search {
+                Some(search) => search,
+                None => config.line_search.build()?,
+            },
+            window: config.window,
+            evaluation_batches: config.evaluation.batches,
+            resort: resort.enabled.then(|| Resort {
+                stall: SafeResort { stall_gain: resort.stall_gain, stall_cost: resort.stall_cost },
+                hold_off: resort.hold_off,
+                max_hold_off: resort.max_hold_off,
+            }),
+            metric,
+            config: serde_json::to_value(&config).unwrap_or_default(),
+        };
+        let detector = self.detector.unwrap_or_else(|| config.detector.build());
+        Ok(ConvexitySwitching { shared: Arc::new(Shared::new(inner, Room::new(parts, detector))), own: Arc::default() })
+    }
+}
+
+impl ConvexitySwitchingConfig {
+    /// Check the configuration and make the optimizer.
+    ///
+    /// # Errors
+    ///
+    /// [`InitError`] naming every parameter out of its range and every contradiction.
+    pub fn init(&self) -> Result<ConvexitySwitching, InitError> {
+        ConvexitySwitching::builder(self.clone()).build()
+    }
+}

@@ -1,0 +1,760 @@
+//! The room shared by all tensors of one optimizer: it counts passes, closes windows and evaluations, and decides.
+//!
+//! Burn shows the optimizer one tensor at a time. Each visit asks [`Room::enter`] what to do in this pass; the pass ends
+//! when a tensor comes by a second time, when a tracked loader is asked for the next batch, or when `attach` says so.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread::ThreadId;
+
+use burn::tensor::{DType, Tensor};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::event::{Counters, Event, EventKind, Phase, Report};
+use super::gather::Gather;
+use crate::convex::direction::{Direction, Products};
+use crate::convex::line_search::LineSearch;
+use crate::convex::{Descent, Evaluation, Move, Note, Outcome, SafeResort};
+use crate::detector::{Observation, SwapDetector, Verdict};
+use crate::error::Refusal;
+
+/// The layout of the record this version writes and reads.
+const LAYOUT: u32 = 1;
+
+/// Passes of a window where nothing else tells: no tracked loader and no configured number.
+const DEFAULT_WINDOW: u64 = 100;
+
+/// Events kept; older ones are dropped, so that memory stays flat in a run without end.
+const EVENTS_KEPT: usize = 1_000;
+
+/// The pluggable parts and settings an optimizer was built from.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub direction: Box<dyn Direction>,
+    pub search: Box<dyn LineSearch>,
+    pub window: Option<u64>,
+    pub evaluation_batches: Option<u64>,
+    pub resort: Option<Resort>,
+    /// Whether the metric is the diagonal of the inner optimizer.
+    pub metric: bool,
+    /// The configuration as it goes into the record, to refuse a record of another one.
+    pub config: Value,
+}
+
+/// The safe resort with its hold-off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resort {
+    pub stall: SafeResort,
+    pub hold_off: u64,
+    pub max_hold_off: u64,
+}
+
+/// What the tensors do in a pass.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Plan {
+    /// Step the inner optimizer and add `share` times the gradient to the window's sum.
+    Inner { share: f64, close: Option<f64> },
+    /// Stand still and add `share` times the gradient to the evaluation's sum; divide by `close` when it ends.
+    Collect { share: f64, close: Option<f64> },
+    /// Carry out a move.
+    Apply(SharedMove),
+}
+
+/// A move, shared by the tensors that carry it out.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedMove(Arc<Move>);
+
+impl SharedMove {
+    fn new(next: Move) -> Self {
+        Self(Arc::new(next))
+    }
+}
+
+impl std::ops::Deref for SharedMove {
+    type Target = Move;
+
+    fn deref(&self) -> &Move {
+        &self.0
+    }
+}
+
+impl Serialize for SharedMove {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SharedMove {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Move::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// A tensor's place in the room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Ticket {
+    pub slot: Option<usize>,
+    /// The last pass in which this tensor was seen.
+    pub pass: u64,
+}
+
+/// What is known of the batches of the coming pass.
+#[derive(Debug, Default)]
+pub(crate) struct Feed {
+    /// A tracked loader tells batch sizes and ends of epochs.
+    pub tracked: bool,
+    /// `attach` drives the passes and shows the losses.
+    pub attached: bool,
+    /// An own loop: one pass is one evaluation of the whole objective.
+    pub own: bool,
+    /// Batches handed out since the last pass, their samples, and whether the last of the epoch was among them.
+    pub batches: u64,
+    pub items: usize,
+    pub last: bool,
+    /// Samples in the training set.
+    pub epoch_items: usize,
+    /// Losses of the coming pass.
+    pub losses: Vec<Tensor<1>>,
+    /// The wrapper was loaded from a checkpoint: it stands at the accepted point, not at the trial point.
+    pub reveal: bool,
+    /// The tracked loader must start the epoch anew: its first batch only revealed the trial point.
+    pub restart_epoch: bool,
+    /// Parameters with a gradient in the coming pass, where somebody sees the whole model.
+    pub given: Option<usize>,
+    /// The training flags' event has been told.
+    pub flags_told: bool,
+    /// The refusal has stopped the Learner.
+    pub refusal_told: bool,
+    /// Found on the way: why the convex phase cannot begin.
+    pub obstacle: Option<Refusal>,
+}
+
+/// Sums over the passes of a window or an evaluation.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Tally {
+    passes: u64,
+    /// Weight of the first pass; all shares are relative to it, so that equal batches need no product.
+    unit: f64,
+    /// Sum of the relative weights.
+    total: f64,
+    /// Relative weight, gradients summed and losses shown of each pass, in the order of `scalars`.
+    layout: Vec<(f64, f64, usize, usize)>,
+    /// Squared gradient norms of each tensor, then losses, pass by pass.
+    scalars: Gather,
+}
+
+/// Everything that goes into the record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Book {
+    layout: u32,
+    config: Value,
+    phase: Phase,
+    detector: Value,
+    descent: Value,
+    pass: u64,
+    open: bool,
+    plan: Plan,
+    seen: usize,
+    /// Tensors seen in the last pass of the non-convex phase: the set every evaluation must see.
+    tensors: usize,
+    slots: Vec<u64>,
+    lr: f64,
+    tally: Tally,
+    /// Scalars of the open pass: squared norms or losses, and the inner products of an evaluation's end.
+    pass_scalars: Gather,
+    norms: usize,
+    losses: usize,
+    products: Gather,
+    next: Option<SharedMove>,
+    events: Vec<Event>,
+    counters: Counters,
+    windows: u64,
+    gradient_norm: Option<f64>,
+    step_length: Option<f64>,
+    hold_off: u64,
+    swap_from: u64,
+    refusal: Option<Refusal>,
+}
+
+/// What a metric shows at one iteration.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Snapshot {
+    pub phase: Phase,
+    pub gradient_norm: Option<f64>,
+    pub step_length: Option<f64>,
+    pub cost: f64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Room {
+    parts: Parts,
+    detector: Box<dyn SwapDetector>,
+    descent: Option<Descent>,
+    book: Book,
+    pub feed: Feed,
+    thread: Option<ThreadId>,
+    snapshots: Vec<Sender<Snapshot>>,
+    reports: Vec<Sender<Report>>,
+}
+
+impl Room {
+    pub fn new(parts: Parts, detector: Box<dyn SwapDetector>) -> Self {
+        let book = Book {
+            layout: LAYOUT,
+            config: parts.config.clone(),
+            phase: Phase::NonConvex,
+            detector: Value::Null,
+            descent: Value::Null,
+            pass: 0,
+            open: false,
+            plan: Plan::Inner { share: 1.0, close: None },
+            seen: 0,
+            tensors: 0,
+            slots: Vec::new(),
+            lr: 0.0,
+            tally: Tally::default(),
+            pass_scalars: Gather::default(),
+            norms: 0,
+            losses: 0,
+            products: Gather::default(),
+            next: None,
+            events: Vec::new(),
+            counters: Counters::default(),
+            windows: 0,
+            gradient_norm: None,
+            step_length: None,
+            hold_off: parts.resort.map_or(0, |resort| resort.hold_off),
+            swap_from: 0,
+            refusal: None,
+        };
+        Self {
+            parts,
+            detector,
+            descent: None,
+            book,
+            feed: Feed::default(),
+            thread: None,
+            snapshots: Vec::new(),
+            reports: Vec::new(),
+        }
+    }
+
+    // ---- what the world asks ----
+
+    pub fn phase(&self) -> Phase {
+        self.book.phase
+    }
+
+    pub fn events(&self) -> &[Event] {
+        &self.book.events
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.book.counters
+    }
+
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.book.refusal.as_ref()
+    }
+
+    pub fn metric(&self) -> bool {
+        self.parts.metric
+    }
+
+    /// The step length at which the parameters stand away from the accepted point.
+    pub fn trial_step(&self) -> f64 {
+        self.descent.as_ref().map_or(0.0, Descent::step)
+    }
+
+    /// The loss at the accepted point.
+    pub fn accepted_loss(&self) -> Option<f64> {
+        self.descent.as_ref().and_then(Descent::base_value)
+    }
+
+    /// The move that waits for the next pass.
+    pub fn pending(&self) -> Option<SharedMove> {
+        self.book.next.clone()
+    }
+
+    pub fn watch_snapshots(&mut self, sender: Sender<Snapshot>) {
+        self.snapshots.push(sender);
+    }
+
+    pub fn watch_reports(&mut self, sender: Sender<Report>) {
+        self.reports.push(sender);
+    }
+
+    /// Show the metrics one iteration, as it is before its pass.
+    pub fn snapshot(&mut self, cost: f64) {
+        let snapshot = Snapshot {
+            phase: self.book.phase,
+            gradient_norm: self.book.gradient_norm,
+            step_length: self.book.step_length,
+            cost: self.book.counters.cost + cost,
+        };
+        self.snapshots.retain(|sender| sender.send(snapshot).is_ok());
+    }
+
+    pub fn event(&mut self, kind: EventKind) {
+        let event =
+            Event { pass: self.book.counters.passes, window: self.book.windows, cost: self.book.counters.cost, kind };
+        match &event.kind {
+            EventKind::Refused { refusal } => log::error!("the convex phase is refused: {refusal}"),
+            EventKind::NonFinite { .. } | EventKind::DefaultWindow { .. } => log::warn!("{event:?}"),
+            _ => log::info!("{event:?}"),
+        }
+        if self.book.events.len() == EVENTS_KEPT {
+            self.book.events.remove(0);
+        }
+        self.book.events.push(event);
+    }
+
+    /// The convex phase cannot begin, or not go on; in the non-convex phase this matters only once a swap is due.
+    fn obstruct(&mut self, refusal: Refusal) {
+        match self.book.phase {
+            Phase::NonConvex => drop(self.feed.obstacle.get_or_insert(refusal)),
+            Phase::Convex => self.refuse(refusal),
+        }
+    }
+
+    /// Refuse the convex phase for good; training goes on with the inner optimizer.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        if self.book.refusal.is_some() {
+            return;
+        }
+        let reason = refusal.to_string();
+        self.book.refusal = Some(refusal.clone());
+        self.event(EventKind::Refused { refusal });
+        if self.book.phase == Phase::Convex {
+            self.leave(reason);
+        }
+    }
+
+    /// The refusal, the first time it is asked for.
+    pub fn refusal_untold(&mut self) -> Option<Refusal> {
+        let told = self.feed.refusal_told;
+        self.feed.refusal_told = self.book.refusal.is_some();
+        self.book.refusal.clone().filter(|_| !told)
+    }
+
+    /// A tracked loader hands out a batch.
+    pub fn draw(&mut self, items: usize, last: bool, epoch_items: usize) {
+        let feed = &mut self.feed;
+        feed.items += items;
+        feed.last |= last;
+        feed.epoch_items = epoch_items;
+        if !feed.attached {
+            feed.batches += 1;
+            self.snapshot(self.pass_cost());
+        }
+    }
+
+    /// A batch's loss, from the wrapped model.
+    pub fn show_loss(&mut self, loss: Tensor<1>) {
+        self.feed.batches += 1;
+        self.feed.losses.push(loss);
+        self.snapshot(self.pass_cost());
+    }
+
+    /// Tell once in every convex phase that training flags are off, where any was on.
+    pub fn tell_flags(&mut self, count: impl FnOnce() -> usize) {
+        if !std::mem::replace(&mut self.feed.flags_told, true) {
+            let modules = count();
+            if modules > 0 {
+                self.event(EventKind::TrainingFlagsOff { modules });
+            }
+        }
+    }
+
+    // ---- passes ----
+
+    /// A tensor comes by: what it does in this pass.
+    pub fn enter(&mut self, ticket: &mut Ticket, lr: f64, dtype: DType) -> Plan {
+        if self.book.open && ticket.slot.is_some() && ticket.pass == self.book.pass {
+            self.finish_pass();
+        }
+        if !self.book.open {
+            self.begin_pass(lr);
+        }
+        if !matches!(dtype, DType::F32 | DType::F64) {
+            self.obstruct(Refusal::Precision { dtype: format!("{dtype:?}") });
+        }
+        let here = std::thread::current().id();
+        let slot = *ticket.slot.get_or_insert(self.book.slots.len());
+        if slot >= self.book.slots.len() {
+            self.book.slots.resize(slot + 1, 0);
+        } else if self.book.slots[slot] != ticket.pass {
+            self.refuse(Refusal::SecondStepper);
+        }
+        if self.thread.is_some_and(|thread| thread != here) {
+            self.refuse(Refusal::SecondStepper);
+        }
+        self.thread = Some(here);
+        ticket.pass = self.book.pass;
+        self.book.slots[slot] = self.book.pass;
+        self.book.seen += 1;
+        self.book.plan.clone()
+    }
+
+    /// Whether the open pass is the last of its window or evaluation.
+    fn closes(&self, configured: Option<u64>) -> bool {
+        let passes = self.book.tally.passes;
+        match configured {
+            Some(count) => passes >= count,
+            None if self.feed.own => true,
+            None if self.feed.tracked => self.feed.last,
+            None => passes >= self.parts.window.unwrap_or(DEFAULT_WINDOW),
+        }
+    }
+
+    fn begin_pass(&mut self, lr: f64) {
+        let feed = &self.feed;
+        if !feed.tracked && !feed.own && self.parts.window.is_none() && self.book.pass == 0 {
+            self.event(EventKind::DefaultWindow { passes: DEFAULT_WINDOW });
+        }
+        self.book.open = true;
+        self.book.pass += 1;
+        self.book.seen = 0;
+        self.book.lr = lr;
+        let reveal = std::mem::take(&mut self.feed.reveal);
+        let spends_batch = if reveal && self.trial_step() > 0.0 {
+            // A resumed wrapper stands at the accepted point: this pass only goes to the trial point again.
+            let step = self.trial_step();
+            self.book.plan = Plan::Apply(SharedMove::new(Move { step, ..Move::default() }));
+            self.feed.restart_epoch = true;
+            false
+        } else if let Some(next) = self.book.next.take() {
+            self.book.plan = Plan::Apply(next);
+            !self.feed.attached && !self.feed.own
+        } else {
+            self.begin_tally();
+            true
+        };
+        if spends_batch {
+            self.book.counters.passes += 1;
+            self.book.counters.cost += self.pass_cost();
+        }
+        if !self.feed.attached && !self.feed.tracked {
+            self.snapshot(0.0);
+        }
+    }
+
+    /// The cost of the coming pass.
+    pub fn pass_cost(&self) -> f64 {
+        let feed = &self.feed;
+        if feed.own {
+            1.0
+        } else if feed.tracked && feed.epoch_items > 0 {
+            feed.items as f64 / feed.epoch_items as f64
+        } else {
+            1.0 / self.parts.window.unwrap_or(DEFAULT_WINDOW) as f64
+        }
+    }
+
+    /// Add the coming pass to the window or evaluation and plan it.
+    fn begin_tally(&mut self) {
+        let feed = &self.feed;
+        let weight = if feed.tracked { feed.items.max(1) as f64 } else { 1.0 };
+        // Gradients accumulated over several batches arrive as their sum.
+        let summed = feed.batches.max(1) as f64;
+        let tally = &mut self.book.tally;
+        if tally.passes == 0 {
+            tally.unit = weight;
+        }
+        let relative = weight / tally.unit;
+        tally.passes += 1;
+        tally.total += relative;
+        tally.layout.push((relative, summed, 0, 0));
+        let total = tally.total;
+        let convex = self.book.phase == Phase::Convex;
+        let configured = match convex {
+            true => self.parts.evaluation_batches.filter(|_| !self.feed.own),
+            false => self.parts.window.filter(|_| !self.feed.tracked),
+        };
+        let close = self.closes(configured).then_some(total);
+        let share = relative / summed;
+        self.book.plan = match convex {
+            true => Plan::Collect { share, close },
+            false => Plan::Inner { share, close },
+        };
+    }
+
+    /// A tensor's squared gradient norm in the non-convex phase.
+    pub fn push_norm(&mut self, squared: Tensor<1>) {
+        self.book.pass_scalars.push(squared);
+        self.book.norms += 1;
+    }
+
+    /// A tensor's inner products at the end of a window or an evaluation.
+    pub fn push_products(&mut self, products: Tensor<1>) {
+        self.book.products.push(products);
+    }
+
+    /// All tensors have been visited: decide what is due. Does nothing where no pass is open.
+    pub fn finish_pass(&mut self) {
+        if !self.book.open {
+            return;
+        }
+        self.book.open = false;
+        let losses = std::mem::take(&mut self.feed.losses);
+        if let Some(given) = self.feed.given.take()
+            && given != self.book.seen
+        {
+            self.obstruct(Refusal::OtherOptimizer { given, seen: self.book.seen });
+        }
+        (self.feed.batches, self.feed.items) = (0, 0);
+        self.feed.last = false;
+        match (self.book.phase, self.book.seen, self.book.tensors) {
+            (Phase::NonConvex, seen, _) => self.book.tensors = seen,
+            (Phase::Convex, seen, before) if seen != before && self.book.next.is_none() => {
+                self.leave(format!("{before} parameters had a gradient at the swap and {seen} have one now"))
+            }
+            _ => {}
+        }
+        match self.book.plan.clone() {
+            Plan::Apply(applied) => self.applied(&applied),
+            Plan::Inner { close, .. } | Plan::Collect { close, .. } => {
+                let mut scalars = std::mem::take(&mut self.book.pass_scalars);
+                self.book.losses = losses.len();
+                losses.into_iter().for_each(|loss| scalars.push(loss));
+                scalars.join();
+                let (norms, losses) = (std::mem::take(&mut self.book.norms), self.book.losses);
+                if let Some((_, _, n, l)) = self.book.tally.layout.last_mut() {
+                    (*n, *l) = (norms, losses);
+                }
+                self.book.tally.scalars.append(scalars);
+                if close.is_some() {
+                    self.close();
+                }
+            }
+        }
+    }
+
+    /// Read the window or evaluation back, the one synchronisation with the device, and decide.
+    fn close(&mut self) {
+        let tally = std::mem::take(&mut self.book.tally);
+        let products = std::mem::take(&mut self.book.products);
+        if self.book.next.is_some() {
+            return; // The phase is being left: this evaluation decides nothing any more.
+        }
+        let layout = tally.layout;
+        let (scalars, products) = match Gather::read([tally.scalars, products]) {
+            Ok([scalars, products]) => (scalars, products),
+            Err(reason) => {
+                return self.refuse(Refusal::Device { phase: self.book.phase.to_string(), reason });
+            }
+        };
+        let (mut batch_norms, mut loss, mut weights) = (0.0, 0.0, 0.0);
+        let mut scalars = scalars.into_iter();
+        for &(relative, summed, norms, losses) in &layout {
+            let squared: f64 = scalars.by_ref().take(norms).sum();
+            batch_norms += squared.sqrt() / summed;
+            if losses > 0 {
+                let mean = scalars.by_ref().take(losses).sum::<f64>() / losses as f64;
+                loss += relative * mean;
+                weights += relative;
+            }
+        }
+        let loss = (weights == tally.total && weights > 0.0).then(|| loss / weights);
+        match self.book.phase {
+            Phase::NonConvex => {
+                let mean_norm = products.iter().sum::<f64>().sqrt();
+                self.close_window(batch_norms / layout.len() as f64, mean_norm, loss);
+            }
+            Phase::Convex => self.close_evaluation(&products, loss),
+        }
+    }
+
+    fn observation(&self, batch_norm: f64, mean_norm: f64, loss: Option<f64>) -> Observation {
+        Observation {
+            window: self.book.windows,
+            passes: self.book.counters.passes,
+            cost: self.book.counters.cost,
+            batch_norm,
+            mean_norm,
+            loss,
+            learning_rate: self.book.lr,
+        }
+    }
+
+    fn report(&mut self, observation: Observation, step_length: Option<f64>) {
+        let report = Report { phase: self.book.phase, observation, step_length, accepted_loss: self.accepted_loss() };
+        self.reports.retain(|sender| sender.send(report.clone()).is_ok());
+    }
+
+    fn close_window(&mut self, batch_norm: f64, mean_norm: f64, loss: Option<f64>) {
+        self.book.windows += 1;
+        self.book.gradient_norm = Some(batch_norm);
+        let observation = self.observation(batch_norm, mean_norm, loss);
+        self.report(observation, None);
+        if !batch_norm.is_finite() || loss.is_some_and(|loss| !loss.is_finite()) {
+            self.event(EventKind::NonFinite { phase: Phase::NonConvex, step: None });
+        }
+        let verdict = self.detector.observe(&observation);
+        let (Verdict::Swap { reason }, None) = (verdict, &self.book.refusal) else {
+            return;
+        };
+        if self.book.windows < self.book.swap_from {
+            return;
+        }
+        if let Some(obstacle) = self.feed.obstacle.clone() {
+            return self.refuse(obstacle);
+        }
+        self.book.phase = Phase::Convex;
+        self.feed.flags_told = false;
+        let descent = Descent::new(
+            self.parts.direction.boxed(),
+            self.parts.search.boxed(),
+            self.parts.resort.map(|resort| resort.stall),
+        );
+        self.descent = Some(self.first_trial(descent));
+        self.event(EventKind::Swap { reason });
+    }
+
+    /// The first trial goes as far as a step of the inner optimizer did: about `lr` in every coordinate.
+    fn first_trial(&self, descent: Descent) -> Descent {
+        match self.parts.metric {
+            true => descent.with_first_step(self.book.lr),
+            false => descent.with_first_length(self.book.lr),
+        }
+    }
+
+    fn close_evaluation(&mut self, products: &[f64], loss: Option<f64>) {
+        let Some(descent) = self.descent.as_mut() else {
+            return;
+        };
+        let counters = &mut self.book.counters;
+        counters.gradient_evaluations += 1;
+        counters.loss_evaluations += u64::from(loss.is_some());
+        let step = descent.step();
+        let products = sum_products(products, self.book.seen);
+        let norm = products.gg.sqrt();
+        self.book.gradient_norm = Some(norm);
+        let evaluation = Evaluation { loss, products, cost: self.book.counters.cost };
+        let mut notes = Vec::new();
+        let next = descent.observe(&evaluation, &mut notes);
+        for note in notes {
+            self.note(note);
+        }
+        let observation = self.observation(norm, norm, loss);
+        self.report(observation, Some(step));
+        let stays = next == Move { outcome: Outcome::Rest, ..Move::default() };
+        self.book.next = (!stays).then(|| SharedMove::new(next));
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Iteration { step, .. } => {
+                self.book.counters.iterations += 1;
+                self.book.step_length = Some(step);
+            }
+            Note::Restart(reason) => {
+                self.book.counters.restarts += 1;
+                self.event(EventKind::Restart { reason });
+            }
+            Note::NonFinite { step } => self.event(EventKind::NonFinite { phase: Phase::Convex, step: Some(step) }),
+            Note::Converged { reason } => self.event(EventKind::Converged { reason }),
+        }
+    }
+
+    /// A move has been carried out by all tensors.
+    fn applied(&mut self, applied: &Move) {
+        if let Outcome::HandBack { reason } = &applied.outcome {
+            self.book.phase = Phase::NonConvex;
+            self.descent = None;
+            self.book.step_length = None;
+            self.detector.rearm();
+            let hold_off = self.book.hold_off;
+            self.book.swap_from = self.book.windows + hold_off + 1;
+            let longest = self.parts.resort.map_or(0, |resort| resort.max_hold_off);
+            self.book.hold_off = (2 * hold_off).min(longest.max(hold_off));
+            self.event(EventKind::HandBack { reason: reason.clone(), hold_off });
+        }
+    }
+
+    /// Leave the convex phase at the next pass, whatever was under way.
+    pub fn leave(&mut self, reason: String) {
+        self.book.tally = Tally::default();
+        self.book.products = Gather::default();
+        self.book.next = Some(SharedMove::new(Move { outcome: Outcome::HandBack { reason }, ..Move::default() }));
+    }
+
+    // ---- record ----
+
+    /// The record's bytes; reads waiting scalars back.
+    pub fn save(&mut self) -> Result<Vec<u8>, String> {
+        self.book.detector = self.detector.state();
+        self.book.descent = self.descent.as_ref().map_or(Value::Null, Descent::state);
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&self.book, &mut bytes).map_err(|error| error.to_string())?;
+        Ok(bytes)
+    }
+
+    /// Go on from [`save`](Self::save).
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        let unreadable = |reason: String| Refusal::RecordUnreadable { reason };
+        let value: ciborium::Value = ciborium::from_reader(bytes).map_err(|error| unreadable(error.to_string()))?;
+        let layout = value
+            .as_map()
+            .and_then(|map| map.iter().find(|(key, _)| key.as_text() == Some("layout")))
+            .and_then(|(_, layout)| layout.as_integer())
+            .and_then(|layout| u32::try_from(layout).ok())
+            .ok_or_else(|| unreadable("it names no layout".into()))?;
+        if layout != LAYOUT {
+            return Err(Refusal::RecordLayout { found: layout, expected: LAYOUT });
+        }
+        let mut book: Book = value.deserialized().map_err(|error| unreadable(error.to_string()))?;
+        if let Some(part) = difference(&book.config, &self.parts.config) {
+            return Err(Refusal::RecordConfig { part });
+        }
+        let restored = |error: crate::error::StateError| unreadable(error.to_string());
+        self.detector.restore(book.detector.take()).map_err(restored)?;
+        self.descent = None;
+        if !book.descent.is_null() {
+            let mut descent = Descent::new(
+                self.parts.direction.boxed(),
+                self.parts.search.boxed(),
+                self.parts.resort.map(|resort| resort.stall),
+            );
+            descent.restore(book.descent.take()).map_err(restored)?;
+            self.descent = Some(descent);
+        }
+        self.book = book;
+        let phase = self.book.phase;
+        log::info!("the optimizer goes on from its record in the {phase} phase");
+        Ok(())
+    }
+}
+
+/// The first key under which two configurations differ.
+fn difference(saved: &Value, ours: &Value) -> Option<String> {
+    let (Value::Object(saved), Value::Object(ours)) = (saved, ours) else {
+        return (saved != ours).then(|| "configuration".into());
+    };
+    let keys = saved.keys().chain(ours.keys());
+    keys.into_iter().find(|key| saved.get(*key) != ours.get(*key)).cloned()
+}
+
+/// Sum the tensors' contributions: `[gg]` each, or `[g, y, d]` against itself and against the rows.
+fn sum_products(values: &[f64], tensors: usize) -> Products {
+    let each = values.len() / tensors.max(1);
+    let mut sum = vec![0.0; each];
+    for contribution in values.chunks_exact(each.max(1)) {
+        sum.iter_mut().zip(contribution).for_each(|(sum, value)| *sum += value);
+    }
+    match sum.as_slice() {
+        [] => Products::default(),
+        [gg] => Products { gg: *gg, ..Products::default() },
+        [gg, gy, gd, _, yy, yd, _, _, dd, rows @ ..] => Products {
+            gg: *gg,
+            gy: *gy,
+            gd: *gd,
+            yy: *yy,
+            yd: *yd,
+            dd: *dd,
+            rows: rows.chunks_exact(3).map(|row| [row[0], row[1], row[2]]).collect(),
+        },
+        _ => Products { gg: f64::NAN, ..Products::default() },
+    }
+}

@@ -1,0 +1,328 @@
+//! What one tensor keeps: its place in the room, the inner optimizer's state, and the convex phase's few vectors.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::optim::{RecordState, StateSink, StateSource};
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use super::inner::{Inner, InnerNames, InnerState, SavedInner};
+use super::room::{Room, Ticket};
+use crate::convex::Move;
+use crate::error::Refusal;
+
+/// What all tensors of one optimizer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub inner: Inner,
+    room: Mutex<Room>,
+}
+
+impl Shared {
+    pub fn new(inner: Inner, room: Room) -> Self {
+        Self { inner, room: Mutex::new(room) }
+    }
+
+    /// The room; a panic of another thread while it was held does not take it down.
+    pub fn room(&self) -> std::sync::MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a state comes from.
+#[derive(Clone)]
+pub(super) enum Origin {
+    /// Made or adopted by this optimizer.
+    Live(Arc<Shared>),
+    /// Read from a record and not yet seen by the optimizer; the first tensor carries the room.
+    Record(Result<Option<Vec<u8>>, Refusal>),
+}
+
+/// The state [`ConvexitySwitching`](crate::ConvexitySwitching) keeps for one tensor of rank `D`, in Burn's optimizer
+/// record.
+#[derive(Clone)]
+pub struct SwitchingState<const D: usize> {
+    pub(super) origin: Origin,
+    pub(super) ticket: Ticket,
+    pub(super) inner: Option<InnerState>,
+    /// Weighted sum of the gradients of the window or evaluation, as one row; the objective's gradient once it ended.
+    pub(super) sum: Option<Tensor<2>>,
+    pub(super) vectors: Option<Vectors<D>>,
+}
+
+/// The vectors of the convex phase; rows are in the metric's coordinates.
+#[derive(Clone)]
+pub(super) struct Vectors<const D: usize> {
+    /// The accepted point.
+    pub base: Tensor<D>,
+    /// The gradient there, `[1, n]`.
+    gradient: Option<Tensor<2>>,
+    /// The search direction, `[1, n]`.
+    direction: Option<Tensor<2>>,
+    /// Steps and gradient changes by slot, `[m, n]` each.
+    pairs: Option<[Tensor<2>; 2]>,
+}
+
+impl<const D: usize> SwitchingState<D> {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { origin: Origin::Live(shared), ticket: Ticket::default(), inner: None, sum: None, vectors: None }
+    }
+
+    /// Add a share of a gradient to the sum; at the end divide by the total.
+    pub(super) fn add(&mut self, grad: Tensor<2>, share: f64, close: Option<f64>) {
+        let grad = if share == 1.0 { grad } else { grad.mul_scalar(share) };
+        let sum = match self.sum.take() {
+            Some(sum) => sum + grad,
+            None => grad,
+        };
+        self.sum = Some(match close {
+            Some(total) if total != 1.0 => sum.div_scalar(total),
+            _ => sum,
+        });
+    }
+}
+
+/// Inner products of the rows of two matrices, as one vector.
+fn products(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<1> {
+    let [rows, _] = a.dims();
+    let [columns, _] = b.dims();
+    a.clone().matmul(b.clone().transpose()).reshape([rows * columns])
+}
+
+/// The squared norm of one row.
+pub(super) fn squared_norm(row: &Tensor<2>) -> Tensor<1> {
+    products(row, row)
+}
+
+impl<const D: usize> Vectors<D> {
+    pub fn at(base: Tensor<D>) -> Self {
+        Self { base, gradient: None, direction: None, pairs: None }
+    }
+
+    /// This tensor's contribution at the end of an evaluation whose gradient is `g`: `[gg]` before the first direction,
+    /// then `g, y, d` against themselves and the stored rows against `g, y, d`.
+    pub fn products(&self, g: &Tensor<2>) -> Tensor<1> {
+        let (Some(gradient), Some(direction)) = (&self.gradient, &self.direction) else {
+            return squared_norm(g);
+        };
+        let y = g.clone() - gradient.clone();
+        let vectors = Tensor::cat(vec![g.clone(), y, direction.clone()], 0);
+        let own = products(&vectors, &vectors);
+        match &self.pairs {
+            Some([s, y]) => Tensor::cat(vec![own, products(s, &vectors), products(y, &vectors)], 0),
+            None => own,
+        }
+    }
+
+    /// Carry out a move from the point `x` where `g` is the objective's gradient; the point to go to.
+    pub fn apply(
+        &mut self,
+        x: Tensor<D>,
+        g: Option<Tensor<2>>,
+        next: &Move,
+        root_metric: Option<Tensor<2>>,
+    ) -> Tensor<D> {
+        let new = next.commit.and(g);
+        if let Some(coefficients) = &next.direction {
+            if let (Some(slot), Some(step), Some(new)) = (coefficients.store, next.commit, &new) {
+                self.store(slot, step, new, coefficients.rows.len() / 2);
+            }
+            let gradient = new.as_ref().or(self.gradient.as_ref()).cloned();
+            let mut direction = gradient.map(|g| g.mul_scalar(coefficients.gradient));
+            if coefficients.direction != 0.0
+                && let (Some(d), Some(old)) = (direction.take(), self.direction.take())
+            {
+                direction = Some(d + old.mul_scalar(coefficients.direction));
+            }
+            if let (Some([s, y]), false) = (&self.pairs, coefficients.rows.is_empty()) {
+                let (c_s, c_y) = coefficients.rows.split_at(coefficients.rows.len() / 2);
+                let row = |c: &[f64]| {
+                    let data = TensorData::new(c.to_vec(), [1, c.len()]);
+                    Tensor::<2>::from_data(data, (&s.device(), s.dtype()))
+                };
+                direction = direction.map(|d| d + row(c_s).matmul(s.clone()) + row(c_y).matmul(y.clone()));
+            }
+            self.direction = direction;
+        }
+        if next.commit.is_some() {
+            self.base = x;
+            self.gradient = new;
+        }
+        match (&self.direction, next.step) {
+            (Some(direction), step) if step != 0.0 => {
+                let along = direction.clone().mul_scalar(step);
+                let along = match root_metric {
+                    Some(root) => along * root,
+                    None => along,
+                };
+                self.base.clone() + along.reshape(self.base.shape())
+            }
+            _ => self.base.clone(),
+        }
+    }
+
+    /// Keep the pair of the accepted step in a slot, with room for at least `room` pairs.
+    fn store(&mut self, slot: usize, step: f64, new: &Tensor<2>, room: usize) {
+        let (Some(direction), Some(gradient)) = (&self.direction, &self.gradient) else {
+            return;
+        };
+        let [_, n] = new.dims();
+        let s = direction.clone().mul_scalar(step);
+        let y = new.clone() - gradient.clone();
+        let [old_s, old_y] = match self.pairs.take() {
+            Some(pairs) => pairs.map(Some),
+            None => [None, None],
+        };
+        let put = |rows: Option<Tensor<2>>, row: Tensor<2>| {
+            let held = rows.as_ref().map_or(0, |rows| rows.dims()[0]);
+            let more = (held < room).then(|| Tensor::zeros([room - held, n], (&row.device(), row.dtype())));
+            let rows = Tensor::cat(rows.into_iter().chain(more).collect(), 0);
+            rows.slice_assign([slot..slot + 1, 0..n], row)
+        };
+        self.pairs = Some([put(old_s, s), put(old_y, y)]);
+    }
+
+    fn map(self, f: impl Fn(Tensor<2>) -> Tensor<2>, base: impl Fn(Tensor<D>) -> Tensor<D>) -> Self {
+        Self {
+            base: base(self.base),
+            gradient: self.gradient.map(&f),
+            direction: self.direction.map(&f),
+            pairs: self.pairs.map(|pairs| pairs.map(&f)),
+        }
+    }
+}
+
+impl<const D: usize> SwitchingState<D> {
+    pub(super) fn to_device(self, device: &Device) -> Self {
+        let inner = match &self.origin {
+            Origin::Live(shared) => self.inner.map(|inner| shared.inner.to_device(inner, device)),
+            Origin::Record(_) => self.inner,
+        };
+        Self {
+            inner,
+            sum: self.sum.map(|sum| sum.to_device(device)),
+            vectors: self.vectors.map(|v| v.map(|row| row.to_device(device), |base| base.to_device(device))),
+            ..self
+        }
+    }
+}
+
+/// The part of a record that is the same for every tensor of a state.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    ticket: Ticket,
+    inner: Option<InnerNames>,
+    room: Option<Vec<u8>>,
+}
+
+const HEADER: &str = "switching";
+
+fn bytes_to_data(bytes: Vec<u8>) -> TensorData {
+    let length = bytes.len();
+    TensorData::new(bytes, [length])
+}
+
+impl<const D: usize> RecordState for SwitchingState<D> {
+    fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
+        let Origin::Live(shared) = &self.origin else {
+            // Loaded and never stepped: Burn would have to be given back what it gave; the record is still on disk.
+            log::warn!("an optimizer record loaded and never stepped is not saved again");
+            return;
+        };
+        let saved = self.inner.as_ref().map(|inner| shared.inner.saved(inner));
+        let names = |fields: &[(String, TensorData)]| fields.iter().map(|(name, _)| name.clone()).collect();
+        let room = (self.ticket.slot == Some(0)).then(|| shared.room().save());
+        let header = Header {
+            ticket: self.ticket,
+            inner: saved.as_ref().map(|saved| InnerNames {
+                tensors: names(&saved.tensors),
+                scalars: saved.scalars.iter().map(|(name, _)| name.clone()).collect(),
+            }),
+            room: match room {
+                Some(Ok(room)) => Some(room),
+                Some(Err(reason)) => {
+                    log::error!("the optimizer's decisions could not be saved: {reason}");
+                    None
+                }
+                None => None,
+            },
+        };
+        let mut bytes = Vec::new();
+        if let Err(error) = ciborium::into_writer(&header, &mut bytes) {
+            log::error!("the optimizer's state could not be saved: {error}");
+        }
+        out.push_tensor(prefix, HEADER, bytes_to_data(bytes));
+        let inner = format!("{prefix}.inner");
+        for (name, data) in saved.iter().flat_map(|saved| &saved.tensors) {
+            out.push_tensor(&inner, name, data.clone());
+        }
+        for (name, value) in saved.iter().flat_map(|saved| &saved.scalars) {
+            out.push_scalar(&inner, name, *value);
+        }
+        let mut row = |name: &str, row: &Option<Tensor<2>>| {
+            if let Some(row) = row {
+                out.push_tensor(prefix, name, row.to_data());
+            }
+        };
+        row("sum", &self.sum);
+        if let Some(vectors) = &self.vectors {
+            row("gradient", &vectors.gradient);
+            row("direction", &vectors.direction);
+            if let Some([s, y]) = vectors.pairs.clone() {
+                row("steps", &Some(s));
+                row("changes", &Some(y));
+            }
+            out.push_tensor(prefix, "base", vectors.base.to_data());
+        }
+    }
+
+    fn state_unflatten(prefix: &str, src: &mut StateSource, device: &Device) -> Option<Self> {
+        let refused = |reason: String| Self {
+            origin: Origin::Record(Err(Refusal::RecordUnreadable { reason })),
+            ticket: Ticket::default(),
+            inner: None,
+            sum: None,
+            vectors: None,
+        };
+        let Some(bytes) = src.take_tensor(prefix, HEADER) else {
+            return Some(refused(format!("parameter {prefix} has no state of this optimizer")));
+        };
+        let header: Header = match ciborium::from_reader(bytes.as_bytes()) {
+            Ok(header) => header,
+            Err(error) => return Some(refused(error.to_string())),
+        };
+        let inner = format!("{prefix}.inner");
+        let names = header.inner.unwrap_or_default();
+        let tensors: Vec<_> = names
+            .tensors
+            .into_iter()
+            .map_while(|name| src.take_tensor(&inner, &name).map(|data| (name, data)))
+            .collect();
+        let scalars: Vec<_> = names
+            .scalars
+            .into_iter()
+            .map_while(|name| src.take_scalar(&inner, &name).map(|value| (name, value)))
+            .collect();
+        let saved = SavedInner { tensors, scalars };
+        let empty = saved.tensors.is_empty() && saved.scalars.is_empty();
+        let mut row = |name: &str| {
+            let data = src.take_tensor(prefix, name)?;
+            let dtype = data.dtype();
+            Some(Tensor::<2>::from_data(data, (device, dtype)))
+        };
+        let sum = row("sum");
+        let (gradient, direction) = (row("gradient"), row("direction"));
+        let pairs = row("steps").zip(row("changes")).map(|(s, y)| [s, y]);
+        let vectors = src.take_tensor(prefix, "base").map(|data| {
+            let dtype = data.dtype();
+            Vectors { base: Tensor::from_data(data, (device, dtype)), gradient, direction, pairs }
+        });
+        Some(Self {
+            origin: Origin::Record(Ok(header.room)),
+            ticket: header.ticket,
+            inner: (!empty).then_some(InnerState::Saved(saved)),
+            sum,
+            vectors,
+        })
+    }
+}

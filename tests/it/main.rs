@@ -1,0 +1,5 @@
+//! Behaviour from outside, on the device that `BURN_CONVEXITY_DEVICE` names.
+
+mod learner;
+mod protocol;
+mod support;

@@ -1,0 +1,98 @@
+//! The pass protocol: a whole-model method through a per-tensor trait.
+
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn_convexity::{EventKind, Phase};
+use serde_json::json;
+
+use crate::support::{Net, all, config, loader, mean_loss, objective, swap_at, values};
+
+#[test]
+fn until_the_swap_parameters_are_those_of_adam_bit_for_bit() {
+    let switching = config(json!({ "detector": { "kind": "never" } })).init().expect("valid");
+    let mut ours: ModuleOptimizer = switching.clone().into();
+    let mut adam: ModuleOptimizer = AdamConfig::new().init();
+    let (mut a, mut b) = (Net::new(8, 1), Net::new(8, 1));
+    for _ in 0..5 {
+        for batch in loader(60, 16).iter().map(Result::unwrap) {
+            let (_, grads) = objective(&batch)(&a);
+            a = ours.step(1e-2, a, grads);
+            let (_, grads) = objective(&batch)(&b);
+            b = adam.step(1e-2, b, grads);
+        }
+    }
+    assert_eq!(a.values(), b.values());
+    assert_eq!(switching.counters().passes, 20);
+}
+
+#[test]
+fn a_plain_drop_in_descends_in_the_convex_phase() {
+    let switching = config(json!({ "detector": swap_at(1), "window": 4 })).init().expect("valid");
+    let mut optim: ModuleOptimizer = switching.clone().into();
+    let mut net = Net::new(8, 1);
+    let at_swap = {
+        for batch in loader(64, 16).iter().map(Result::unwrap) {
+            let (_, grads) = objective(&batch)(&net);
+            net = optim.step(1e-2, net, grads);
+        }
+        mean_loss(&net, 64)
+    };
+    for _ in 0..60 {
+        for batch in loader(64, 16).iter().map(Result::unwrap) {
+            let (_, grads) = objective(&batch)(&net);
+            net = optim.step(1e-2, net, grads);
+        }
+    }
+    let counters = switching.counters();
+    let loss = mean_loss(&net, 64);
+    println!("{at_swap} -> {loss} {counters:?} {:?}", switching.events());
+    assert_eq!(switching.phase(), Phase::Convex);
+    assert!(counters.iterations > 10, "{counters:?}");
+    assert!(loss < 0.5 * at_swap, "{at_swap} -> {loss}");
+}
+
+#[test]
+fn an_own_loop_and_a_hand_driven_attach_agree_bit_for_bit_on_the_full_batch() {
+    let json = json!({ "detector": swap_at(3), "window": 1, "safe_resort": {"enabled": false} });
+    let batch = all(64);
+    let own = config(json.clone()).init().expect("valid");
+    let mut a = Net::new(8, 1);
+    let mut evaluations = 0;
+    for _ in 0..12 {
+        let outcome;
+        (a, outcome) = own.step_with(1e-2, a, objective(&batch));
+        evaluations += outcome.evaluations;
+    }
+    println!("{:?} {:?} {}", own.counters(), own.events(), mean_loss(&a, 64));
+    assert_eq!(own.counters().iterations, 9);
+
+    let attached = config(json).init().expect("valid");
+    let mut optim: ModuleOptimizer = attached.clone().into();
+    let mut b = attached.attach(Net::new(8, 1));
+    for _ in 0..evaluations {
+        let output = burn::train::TrainStep::step(&b, batch.clone());
+        b = burn::train::TrainStep::optimize(b, &mut optim, 1e-2.into(), output.grads);
+    }
+    assert_eq!(values(&a), values(&b));
+    assert_eq!(own.counters(), attached.counters());
+}
+
+#[test]
+fn a_spare_pass_of_the_drop_in_ignores_its_gradient() {
+    // The same run with the spare batch replaced by nonsense ends at the same parameters.
+    let run = |nonsense: f32| {
+        let switching = config(json!({ "detector": swap_at(1), "window": 1 })).init().expect("valid");
+        let mut optim: ModuleOptimizer = switching.clone().into();
+        let batch = all(64);
+        let mut net = Net::new(4, 1);
+        for pass in 0..24 {
+            // Pass 0 is Adam's, then evaluations and applications take turns.
+            let scale = if pass > 0 && pass % 2 == 0 { nonsense } else { 1.0 };
+            let loss = net.loss(&batch).mul_scalar(scale);
+            let grads = GradientsParams::from_grads(loss.backward(), &net);
+            net = optim.step(1e-2, net, grads);
+        }
+        assert!(switching.events().iter().any(|event| matches!(event.kind, EventKind::Swap { .. })));
+        net.values()
+    };
+    assert_eq!(run(1.0), run(-1e6));
+}

@@ -1,0 +1,184 @@
+//! Small models and data for the tests.
+
+use std::sync::Arc;
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
+use burn::data::dataset::InMemDataset;
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::GradientsParams;
+use burn::prelude::*;
+use burn::tensor::Device;
+use burn::train::{InferenceStep, RegressionOutput, TrainOutput, TrainStep};
+use burn_convexity::ConvexitySwitchingConfig;
+use serde_json::{Value, json};
+
+/// The device under test: `BURN_CONVEXITY_DEVICE` names it, `flex` by default.
+pub fn device() -> Device {
+    match std::env::var("BURN_CONVEXITY_DEVICE").as_deref() {
+        #[cfg(feature = "tch")]
+        #[allow(deprecated)]
+        Ok("libtorch") => Device::libtorch(),
+        Ok(name) if name != "flex" => panic!("no device {name} in this build"),
+        _ => Device::flex(),
+    }
+}
+
+/// 2 -> hidden -> 1 with tanh between.
+#[derive(Module, Debug)]
+pub struct Net {
+    pub first: Linear,
+    pub second: Linear,
+}
+
+impl Net {
+    /// The same weights for the same seed, whatever ran before.
+    pub fn new(hidden: usize, seed: u64) -> Self {
+        let device = device().autodiff();
+        let mut draw = Draw(seed);
+        let mut weights = |rows: usize, columns: usize| {
+            let values: Vec<f32> = (0..rows * columns).map(|_| draw.next()).collect();
+            burn::tensor::TensorData::new(values, [rows, columns])
+        };
+        let linear = |input, output, data| {
+            let mut linear = LinearConfig::new(input, output).init(&device);
+            linear.weight = linear.weight.map(|w| Tensor::from_data(data, &w.device()).require_grad());
+            linear.bias = linear.bias.map(|bias| bias.map(|b| Tensor::zeros(b.shape(), &b.device()).require_grad()));
+            linear
+        };
+        let (first, second) = (weights(2, hidden), weights(hidden, 1));
+        Self { first: linear(2, hidden, first), second: linear(hidden, 1, second) }
+    }
+
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.second.forward(self.first.forward(x).tanh())
+    }
+
+    pub fn loss(&self, batch: &Batch) -> Tensor<1> {
+        (self.forward(batch.x.clone()) - batch.y.clone()).square().mean()
+    }
+
+    pub fn output(&self, batch: &Batch) -> RegressionOutput {
+        RegressionOutput::new(self.loss(batch), self.forward(batch.x.clone()), batch.y.clone())
+    }
+
+    /// All parameters in order.
+    pub fn values(&self) -> Vec<f32> {
+        let mut values = Values(Vec::new());
+        self.visit(&mut values);
+        values.0
+    }
+}
+
+struct Values(Vec<f32>);
+
+impl burn::module::ModuleVisitor for Values {
+    fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+        self.0.extend(param.val().into_data().iter::<f32>());
+    }
+}
+
+/// All parameters of any module, in order.
+pub fn values<M: Module>(module: &M) -> Vec<f32> {
+    let mut values = Values(Vec::new());
+    module.visit(&mut values);
+    values.0
+}
+
+/// A linear congruential generator (Knuth, MMIX): uniform in -0.5 .. 0.5.
+pub struct Draw(pub u64);
+
+impl Draw {
+    pub fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub x: Tensor<2>,
+    pub y: Tensor<2>,
+}
+
+#[derive(Clone, Debug)]
+struct Batches;
+
+impl Batcher<[f32; 3], Batch> for Batches {
+    fn batch(&self, items: Vec<[f32; 3]>, device: &Device) -> Batch {
+        let n = items.len();
+        let x: Vec<f32> = items.iter().flat_map(|i| [i[0], i[1]]).collect();
+        let y: Vec<f32> = items.iter().map(|i| i[2]).collect();
+        Batch {
+            x: Tensor::from_data(burn::tensor::TensorData::new(x, [n, 2]), device),
+            y: Tensor::from_data(burn::tensor::TensorData::new(y, [n, 1]), device),
+        }
+    }
+}
+
+/// A smooth function of two variables at `n` points.
+pub fn points(n: usize) -> Vec<[f32; 3]> {
+    let mut draw = Draw(7);
+    (0..n)
+        .map(|_| {
+            let (a, b) = (2.0 * draw.next(), 2.0 * draw.next());
+            [a, b, (2.0 * a).sin() * b + 0.3 * a]
+        })
+        .collect()
+}
+
+/// The points in batches, in order.
+pub fn loader(n: usize, batch_size: usize) -> Arc<dyn DataLoader<Batch>> {
+    DataLoaderBuilder::new(Batches)
+        .batch_size(batch_size)
+        .set_device(device().autodiff())
+        .build(InMemDataset::new(points(n)))
+}
+
+impl TrainStep for Net {
+    type Input = Batch;
+    type Output = RegressionOutput;
+
+    fn step(&self, batch: Batch) -> TrainOutput<RegressionOutput> {
+        let output = self.output(&batch);
+        TrainOutput::new(self, output.loss.backward(), output)
+    }
+}
+
+impl InferenceStep for Net {
+    type Input = Batch;
+    type Output = RegressionOutput;
+
+    fn step(&self, batch: Batch) -> RegressionOutput {
+        self.output(&batch)
+    }
+}
+
+/// Loss and gradients over one batch.
+pub fn objective(batch: &Batch) -> impl Fn(&Net) -> (Tensor<1>, GradientsParams) {
+    |net| {
+        let loss = net.loss(batch);
+        let grads = GradientsParams::from_grads(loss.backward(), net);
+        (loss, grads)
+    }
+}
+
+/// All points as one batch.
+pub fn all(n: usize) -> Batch {
+    loader(n, n).iter().next().expect("a batch").expect("no error")
+}
+
+/// A configuration from JSON, with the defaults around it.
+pub fn config(value: Value) -> ConvexitySwitchingConfig {
+    ConvexitySwitchingConfig::from_json(&value.to_string(), "test").expect("a valid configuration")
+}
+
+/// Swap after `window` windows.
+pub fn swap_at(window: u64) -> Value {
+    json!({ "kind": "at_window", "window": window })
+}
+
+/// The mean loss over a loader's batches, weighted by size, as f64.
+pub fn mean_loss(net: &Net, n: usize) -> f64 {
+    f64::from(net.loss(&all(n)).into_data().iter::<f32>().next().expect("one value"))
+}
