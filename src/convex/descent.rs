@@ -115,7 +115,9 @@ struct Base {
     gg: f64,
     /// `g'd` of the current direction there.
     slope: f64,
-    /// Whether the current direction is steepest descent, of length `sqrt(gg)`.
+    /// `d'd` of a direction without stored rows.
+    squared_length: f64,
+    /// Whether the current direction is steepest descent.
     steepest: bool,
 }
 
@@ -136,10 +138,20 @@ enum Stage {
 struct State {
     stage: Stage,
     base: Option<Base>,
-    /// Step length and slope of the last accepted search, and the length of its step.
-    last: Option<(f64, f64, f64)>,
+    last: Option<LastSearch>,
     /// `(cost, value)` at accepted points, thinned to what the stall rule needs.
     marks: Vec<(f64, f64)>,
+}
+
+/// What an accepted search leaves for the next one's first trial.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct LastSearch {
+    /// Step length times slope: the first-order change.
+    change: f64,
+    /// The Euclidean length of the step.
+    displacement: f64,
+    /// Curvature along the step per unit length, `s'y / s's`.
+    curvature: f64,
 }
 
 /// Descent by line searches along directions.
@@ -171,7 +183,7 @@ impl Descent {
     }
 
     /// Set the Euclidean length of the first trial step; 0, the default, takes Hager and Zhang's
-    /// `0.01 |f| / |g|^2`, or 1/100 of a unit step where no loss is known (2005, I0).
+    /// `0.01 |f| / |g|^2` (2005, I0), or a length of 0.01 where no loss is known.
     pub fn with_first_length(mut self, length: f64) -> Self {
         self.first_step = FirstStep::Length(length);
         self
@@ -265,7 +277,11 @@ impl Descent {
         let products = &evaluation.products;
         if let Some(base) = self.state.base.as_ref().filter(|_| step > 0.0) {
             let displacement = step * products.dd.sqrt();
-            self.state.last = Some((step, base.slope, displacement));
+            self.state.last = Some(LastSearch {
+                change: step * base.slope,
+                displacement,
+                curvature: products.yd / (step * products.dd),
+            });
             notes.push(Note::Iteration { step, displacement });
         }
         let mut proposal = self.direction.next(products, step);
@@ -274,10 +290,14 @@ impl Descent {
             proposal = Proposal::steepest(products.gg, Some(RestartReason::NonDescent));
         }
         let steepest = proposal.coefficients == Coefficients::steepest();
+        let Coefficients { gradient, direction, .. } = proposal.coefficients;
+        let squared_length = gradient * gradient * products.gg
+            + 2.0 * gradient * direction * products.gd
+            + direction * direction * products.dd;
         if let Some(reason) = proposal.restart.clone() {
             notes.push(Note::Restart(reason));
         }
-        self.state.base = Some(Base { value: evaluation.loss, gg: products.gg, slope: proposal.slope, steepest });
+        self.state.base = Some(Base { value: evaluation.loss, gg: products.gg, slope: proposal.slope, squared_length, steepest });
         let mut next = if products.gg == 0.0 {
             self.rest("the gradient is zero".into(), notes)
         } else if let Some(reason) = self.stalled(evaluation) {
@@ -311,18 +331,22 @@ impl Descent {
         }
     }
 
-    /// First trial step: the last step scaled so that the first-order change stays the same (Nocedal and Wright 2006,
-    /// section 3.5), at first the configured one.
+    /// First trial step: the geometric mean of two estimates that err independently, the step of the last first-order
+    /// change (Nocedal and Wright 2006, section 3.5) and the minimiser under the last step's curvature. At first and after
+    /// a restart, where the slope jumps, a length is kept instead.
     fn initial_step(&self, base: &Base) -> f64 {
         let step = match (self.state.last, self.first_step) {
-            (Some((step, slope, _)), _) if !base.steepest => step * slope / base.slope,
-            // After a restart the slope jumps: keep the length of the step instead.
-            (Some((_, _, displacement)), _) => displacement / base.gg.sqrt(),
+            (Some(last), _) if !base.steepest => {
+                let by_change = last.change / base.slope;
+                let by_curvature = -base.slope / (last.curvature * base.squared_length);
+                if by_curvature > 0.0 { (by_change * by_curvature).sqrt() } else { by_change }
+            }
+            (Some(last), _) => last.displacement / base.gg.sqrt(),
             (_, FirstStep::Step(step)) => step,
             (_, FirstStep::Length(length)) if length > 0.0 => length / base.gg.sqrt(),
             _ => match base.value {
                 Some(value) if value != 0.0 => 0.01 * value.abs() / base.gg,
-                _ => 0.01 / base.gg.sqrt().max(1.0),
+                _ => 0.01 / base.gg.sqrt(),
             },
         };
         if step.is_finite() && step > 0.0 { step } else { 1.0 }
@@ -337,6 +361,7 @@ impl Descent {
             notes.push(Note::Restart(RestartReason::SearchFailed { failure }));
             base.steepest = true;
             base.slope = -base.gg;
+            base.squared_length = base.gg;
             self.direction.restart();
             let mut next = self.search(None, notes);
             next.direction.get_or_insert(Coefficients::steepest());

@@ -366,6 +366,23 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_before_the_best_point_is_left_towards_the_base() {
+        // Eq. (5.1) without numbers in [2, 9]: 10 is lower than 0 and rising, so the next trial is between them.
+        let [function, ..] = more_thuente();
+        let hole = |t: f64| if (2.0..=9.0).contains(&t) { (f64::NAN, f64::NAN) } else { function(t) };
+        let run = run(&mut with(1e-4, 0.01), Shown::Both, &hole, 10.0);
+        assert!((2.0..=9.0).contains(&run.asked[1]), "{run:?}");
+        assert!(run.asked[2..].iter().all(|step| *step < run.asked[1]), "{run:?}");
+        assert!(satisfied(&hole, 1e-4, 0.01, run.accepted()));
+    }
+
+    #[test]
+    fn a_first_step_a_little_short_of_the_minimum_of_a_parabola_is_followed_by_the_minimum() {
+        let parabola = |t: f64| (t * t / 2.0 - t, t - 1.0);
+        assert_steps(&run(&mut with(1e-4, 0.1), Shown::Both, &parabola, 0.8), &[0.8, 1.0]);
+    }
+
+    #[test]
     fn a_base_without_descent_or_value_is_refused() {
         assert_refuses_non_descent(&search(), Shown::Both);
         let origin = Point { step: 0.0, value: None, slope: Some(-1.0) };
@@ -377,6 +394,7 @@ mod tests {
     fn the_budget_ends_in_the_lowest_point_or_a_failure() {
         let config = StrongWolfeConfig { max_evaluations: 1, ..Default::default() };
         assert_budget(&config.init().unwrap(), Shown::Both);
+        assert_small_decrease_is_not_taken(&config.init().unwrap());
     }
 
     #[test]

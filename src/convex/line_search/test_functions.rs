@@ -241,6 +241,20 @@ pub fn assert_budget(only_one: &dyn LineSearch, shown: Shown) {
     assert_eq!((decreased.asked.len(), risen.asked.len()), (1, 1));
 }
 
+/// A search allowed one evaluation does not take a point that decreased by a millionth of what its slope promised.
+pub fn assert_small_decrease_is_not_taken(only_one: &dyn LineSearch) {
+    let shallow = |t: f64| (-1e-6 * t, -1.0);
+    let run = run(only_one.boxed().as_mut(), Shown::Both, &shallow, 1.0);
+    assert_eq!(run.end, Decision::Fail(SearchFailure::BudgetSpent));
+}
+
+/// The search asked for exactly these steps, up to the digits they are written with, and accepted the last.
+pub fn assert_steps(run: &Run, steps: &[f64]) {
+    assert_eq!(run.asked.len(), steps.len(), "{run:?}");
+    assert!(run.asked.iter().zip(steps).all(|(asked, step)| (asked - step).abs() < 1e-6), "{run:?}");
+    assert_eq!(Some(&run.accepted()), run.asked.last());
+}
+
 /// The configuration was refused, and the message names the parameter.
 pub fn assert_refused(outcome: Result<(), ParameterError>, named: &str) {
     let message = outcome.expect_err(named).to_string();

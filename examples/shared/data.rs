@@ -1,0 +1,437 @@
+//! Data sets in memory, and the loader that serves them: uploaded once, gathered on the device
+//! batch by batch, in an order that depends on nothing but (seed, epoch), so that a resumed run
+//! sees the batches of an undisturbed one.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
+use burn::data::dataset::DatasetError;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// Why a data set or a loader cannot be made.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum DataError {
+    #[error("the data set is empty: at least one image is needed")]
+    Empty,
+    #[error("a batch size of 0 never ends an epoch: choose 1 to {items}")]
+    ZeroBatch { items: usize },
+    #[error("a batch of {batch_size} is larger than the data ({items} images): choose 1 to {items}")]
+    BatchTooLarge { batch_size: usize, items: usize },
+    #[error("{pixels} pixel values do not make {labels} images of {channels} x {side} x {side}")]
+    Shape { pixels: usize, labels: usize, channels: usize, side: usize },
+    #[error("image {image} has the label {label}, but the {classes} classes are numbered from 0")]
+    Label { image: usize, label: usize, classes: usize },
+}
+
+/// Square images and their classes, in host memory.
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// `[images, channels, side, side]`, row by row.
+    pub pixels: Vec<f32>,
+    pub labels: Vec<u8>,
+    pub channels: usize,
+    pub side: usize,
+    pub classes: usize,
+}
+
+/// A data set's two parts.
+#[derive(Clone, Debug)]
+pub struct Split {
+    pub train: Images,
+    pub valid: Images,
+}
+
+impl Images {
+    /// # Errors
+    /// [`DataError`] where the lengths do not fit together or a label names no class.
+    pub fn new(pixels: Vec<f32>, labels: Vec<u8>, [channels, side, classes]: [usize; 3]) -> Result<Self, DataError> {
+        if labels.is_empty() {
+            return Err(DataError::Empty);
+        }
+        if pixels.len() != labels.len() * channels * side * side {
+            let (pixels, labels) = (pixels.len(), labels.len());
+            return Err(DataError::Shape { pixels, labels, channels, side });
+        }
+        if let Some(image) = labels.iter().position(|&label| usize::from(label) >= classes) {
+            let label = labels[image].into();
+            return Err(DataError::Label { image, label, classes });
+        }
+        Ok(Self { pixels, labels, channels, side, classes })
+    }
+
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The images at `indices`, in that order.
+    pub fn subset(&self, indices: &[usize]) -> Self {
+        let volume = self.channels * self.side * self.side;
+        let image = |&i: &usize| &self.pixels[i * volume..(i + 1) * volume];
+        Self {
+            pixels: indices.iter().flat_map(image).copied().collect(),
+            labels: indices.iter().map(|&i| self.labels[i]).collect(),
+            ..*self
+        }
+    }
+
+    /// Resampled bilinearly to `side` x `side`. Pixels are areas (corners are not aligned), as in
+    /// PyTorch's default.
+    pub fn resized(&self, side: usize) -> Self {
+        let scale = self.side as f32 / side as f32;
+        // For each target coordinate the two source coordinates and the weight of the second.
+        let taps: Vec<(usize, usize, f32)> = (0..side)
+            .map(|target| {
+                let source = ((target as f32 + 0.5) * scale - 0.5).max(0.0);
+                let first = (source as usize).min(self.side - 1);
+                (first, (first + 1).min(self.side - 1), source - first as f32)
+            })
+            .collect();
+        let plane = |plane: &[f32]| -> Vec<f32> {
+            let row = |y: usize, &(x0, x1, w): &(usize, usize, f32)| {
+                plane[y * self.side + x0] * (1.0 - w) + plane[y * self.side + x1] * w
+            };
+            let pixel = |&(y0, y1, w): &(usize, usize, f32), x| row(y0, x) * (1.0 - w) + row(y1, x) * w;
+            taps.iter().flat_map(|y| taps.iter().map(move |x| pixel(y, x))).collect()
+        };
+        let pixels = self.pixels.chunks_exact(self.side * self.side).flat_map(plane).collect();
+        Self { pixels, side, labels: self.labels.clone(), ..*self }
+    }
+
+    /// `(pixel - mean) / deviation`, with one mean and one deviation a channel.
+    pub fn normalised(mut self, mean: &[f32], deviation: &[f32]) -> Self {
+        for (i, plane) in self.pixels.chunks_exact_mut(self.side * self.side).enumerate() {
+            let channel = i % self.channels;
+            plane.iter_mut().for_each(|pixel| *pixel = (*pixel - mean[channel]) / deviation[channel]);
+        }
+        self
+    }
+
+    /// One copy on the device, which any number of loaders can share.
+    pub fn upload(&self, device: &Device) -> DeviceImages {
+        let device = &device.clone().without_autodiff();
+        let shape = [self.len(), self.channels, self.side, self.side];
+        let labels: Vec<i32> = self.labels.iter().map(|&label| label.into()).collect();
+        DeviceImages {
+            pixels: Tensor::from_data(TensorData::new(self.pixels.clone(), shape), device),
+            labels: Tensor::from_data(TensorData::new(labels, [self.len()]), device),
+        }
+    }
+}
+
+/// Mean and deviation of the digits' training pixels, on the scale 0 to 1.
+const DIGITS_MEAN: f32 = 0.305_11;
+const DIGITS_DEVIATION: f32 = 0.376_02;
+
+/// The 1,797 embedded digits (see `data/README.md`) as 1,437 for training and 360 for validation,
+/// resampled to `side`.
+pub fn digits(side: usize) -> Split {
+    const TRAIN: usize = 1437;
+    const SPLIT_SEED: u64 = 1;
+    let records = include_bytes!("../data/digits.bin").chunks_exact(65);
+    let labels: Vec<u8> = records.clone().map(|record| record[0]).collect();
+    let pixels = records.flat_map(|record| &record[1..]).map(|&pixel| f32::from(pixel) / 16.0).collect();
+    let all = Images::new(pixels, labels, [1, 8, 10])
+        .expect("the embedded digits are well formed")
+        .resized(side)
+        .normalised(&[DIGITS_MEAN], &[DIGITS_DEVIATION]);
+    let order = permutation(all.len(), SPLIT_SEED, 0);
+    Split { train: all.subset(&order[..TRAIN]), valid: all.subset(&order[TRAIN..]) }
+}
+
+/// A permutation of `0..len` that depends on its arguments alone: Fisher-Yates over SplitMix64
+/// (Steele, Lea and Flood 2014). It is written out because a random number crate may change its
+/// sequences from version to version.
+pub fn permutation(len: usize, seed: u64, epoch: usize) -> Vec<usize> {
+    const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+    fn mix(mut z: u64) -> u64 {
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+    let mut state = mix(mix(seed.wrapping_add(GAMMA)).wrapping_add(epoch as u64));
+    let mut order: Vec<usize> = (0..len).collect();
+    for i in (1..len).rev() {
+        state = state.wrapping_add(GAMMA);
+        let below = (u128::from(mix(state)) * (i as u128 + 1)) >> 64;
+        order.swap(i, below as usize);
+    }
+    order
+}
+
+/// Images on a device. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct DeviceImages {
+    /// `[images, channels, side, side]`.
+    pub pixels: Tensor<4>,
+    /// `[images]`.
+    pub labels: Tensor<1, Int>,
+}
+
+impl DeviceImages {
+    pub fn len(&self) -> usize {
+        self.labels.dims()[0]
+    }
+
+    fn to_device(&self, device: &Device) -> Self {
+        // A constant needs no autodiff: beside tracked parameters it counts as one.
+        let device = &device.clone().without_autodiff();
+        Self { pixels: self.pixels.clone().to_device(device), labels: self.labels.clone().to_device(device) }
+    }
+}
+
+/// What a model is shown at once.
+#[derive(Clone, Debug)]
+pub struct ImageBatch {
+    /// `[batch, channels, side, side]`.
+    pub images: Tensor<4>,
+    /// `[batch]`.
+    pub targets: Tensor<1, Int>,
+}
+
+/// Serves [`DeviceImages`] in batches, the last of an epoch possibly short.
+///
+/// An epoch is over when its last batch has been handed out. An iterator that is dropped earlier
+/// leaves the loader in the same epoch: the next one gives the same order again.
+pub struct EpochLoader {
+    images: DeviceImages,
+    /// The part of the images that is served.
+    items: Range<usize>,
+    batch_size: usize,
+    /// `None`: in the order of the data.
+    seed: Option<u64>,
+    /// The epoch that the next iterator serves.
+    epoch: Arc<AtomicUsize>,
+}
+
+impl EpochLoader {
+    /// In an order drawn from (seed, epoch), for training. Epochs count from 1.
+    ///
+    /// # Errors
+    /// [`DataError`] where there is no image, or the batch size is 0 or larger than the data.
+    pub fn shuffled(images: &DeviceImages, batch_size: usize, seed: u64) -> Result<Self, DataError> {
+        Ok(Self { seed: Some(seed), ..Self::sequential(images, batch_size)? })
+    }
+
+    /// In the order of the data, for validation and for evaluations of the whole objective.
+    ///
+    /// # Errors
+    /// As [`shuffled`](Self::shuffled).
+    pub fn sequential(images: &DeviceImages, batch_size: usize) -> Result<Self, DataError> {
+        match images.len() {
+            0 => Err(DataError::Empty),
+            items if batch_size == 0 => Err(DataError::ZeroBatch { items }),
+            items if batch_size > items => Err(DataError::BatchTooLarge { batch_size, items }),
+            items => Ok(Self {
+                images: images.clone(),
+                items: 0..items,
+                batch_size,
+                seed: None,
+                epoch: Arc::new(AtomicUsize::new(1)),
+            }),
+        }
+    }
+
+    /// The next iterator serves this epoch: `checkpoint + 1` for a resume.
+    pub fn with_epoch(mut self, epoch: usize) -> Self {
+        self.epoch = Arc::new(AtomicUsize::new(epoch));
+        self
+    }
+
+    /// The epoch that the next iterator serves.
+    pub fn epoch(&self) -> usize {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Another loader over the same data, at the same epoch, counting on its own from there.
+    fn fork(&self, images: DeviceImages, items: Range<usize>) -> Self {
+        let epoch = Arc::new(AtomicUsize::new(self.epoch()));
+        Self { images, items, epoch, ..*self }
+    }
+}
+
+impl DataLoader<ImageBatch> for EpochLoader {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ImageBatch> + 'a> {
+        let epoch = self.epoch();
+        let order = self.seed.map(|seed| {
+            let order = permutation(self.items.len(), seed, epoch);
+            let order: Vec<i32> = order.into_iter().map(|i| (self.items.start + i) as i32).collect();
+            Tensor::from_data(TensorData::new(order, [self.items.len()]), &self.images.pixels.device())
+        });
+        Box::new(EpochIterator { loader: self, epoch, order, served: 0 })
+    }
+
+    fn num_items(&self) -> usize {
+        self.items.len()
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<ImageBatch>> {
+        Arc::new(self.fork(self.images.to_device(device), self.items.clone()))
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<ImageBatch>> {
+        let at = |i: usize| (self.items.start + i).min(self.items.end);
+        Arc::new(self.fork(self.images.clone(), at(start)..at(end)))
+    }
+}
+
+struct EpochIterator<'a> {
+    loader: &'a EpochLoader,
+    epoch: usize,
+    order: Option<Tensor<1, Int>>,
+    served: usize,
+}
+
+impl Iterator for EpochIterator<'_> {
+    type Item = Result<ImageBatch, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let EpochLoader { images: DeviceImages { pixels, labels }, items, batch_size, .. } = self.loader;
+        let batch = self.served..items.len().min(self.served + batch_size);
+        if batch.is_empty() {
+            return None;
+        }
+        self.served = batch.end;
+        if self.served == items.len() {
+            self.loader.epoch.fetch_max(self.epoch + 1, Ordering::Relaxed);
+        }
+        let (images, targets) = match &self.order {
+            Some(order) => {
+                let indices = order.clone().slice(batch);
+                (pixels.clone().select(0, indices.clone()), labels.clone().select(0, indices))
+            }
+            None => {
+                let batch = items.start + batch.start..items.start + batch.end;
+                (pixels.clone().slice(batch.clone()), labels.clone().slice(batch))
+            }
+        };
+        Some(Ok(ImageBatch { images, targets }))
+    }
+}
+
+impl DataLoaderIterator<ImageBatch> for EpochIterator<'_> {
+    fn progress(&self) -> Progress {
+        Progress::new(self.served, self.loader.items.len(), Some("items".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten images of one pixel, whose value is the label.
+    fn ten() -> DeviceImages {
+        let pixels = (0..10u8).map(f32::from).collect();
+        Images::new(pixels, (0..10).collect(), [1, 1, 10]).unwrap().upload(&Device::flex())
+    }
+
+    fn labels(batch: ImageBatch) -> Vec<i64> {
+        let pixels: Vec<f32> = batch.images.into_data().iter().collect();
+        let labels: Vec<i64> = batch.targets.into_data().iter().collect();
+        assert_eq!(pixels, labels.iter().map(|&label| label as f32).collect::<Vec<_>>());
+        labels
+    }
+
+    fn epoch(loader: &dyn DataLoader<ImageBatch>) -> Vec<Vec<i64>> {
+        loader.iter().map(|batch| labels(batch.unwrap())).collect()
+    }
+
+    #[test]
+    fn the_digits_are_split_normalised_and_complete() {
+        let Split { train, valid } = digits(8);
+        assert_eq!((train.len(), valid.len()), (1437, 360));
+        // load_digits() has 178 182 177 183 181 182 181 179 174 180 of the ten classes.
+        let mut counts = [0; 10];
+        train.labels.iter().chain(&valid.labels).for_each(|&label| counts[usize::from(label)] += 1);
+        assert_eq!(counts, [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]);
+
+        let mean = |power| {
+            let sum: f64 = train.pixels.iter().map(|&pixel| f64::from(pixel).powi(power)).sum();
+            sum / train.pixels.len() as f64
+        };
+        assert!(mean(1).abs() < 1e-4, "{}", mean(1));
+        assert!((mean(2) - 1.0).abs() < 1e-4, "{}", mean(2));
+        assert_eq!(digits(32).valid.pixels.len(), 360 * 32 * 32);
+    }
+
+    #[test]
+    fn resampling_is_bilinear_without_aligned_corners() {
+        // The example of torch.nn.Upsample(scale_factor=2, mode="bilinear"), less 1.
+        let image = Images::new(vec![0.0, 1.0, 2.0, 3.0], vec![0], [1, 2, 1]).unwrap();
+        let expected = [[0.0, 0.25, 0.75, 1.0], [0.5, 0.75, 1.25, 1.5], [1.5, 1.75, 2.25, 2.5], [2.0, 2.25, 2.75, 3.0]];
+        assert_eq!(image.resized(4).pixels, expected.concat());
+        assert_eq!(image.resized(2).pixels, image.pixels);
+    }
+
+    #[test]
+    fn an_epoch_serves_every_item_once_and_the_next_in_another_order() {
+        let loader = EpochLoader::shuffled(&ten(), 4, 7).unwrap();
+        let (first, second) = (epoch(&loader), epoch(&loader));
+        assert_eq!(first.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
+        assert_ne!(first, second);
+        for order in [first, second] {
+            let mut items = order.concat();
+            items.sort();
+            assert_eq!(items, (0..10).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn an_iterator_dropped_half_way_leaves_the_order_of_its_epoch() {
+        let loader = EpochLoader::shuffled(&ten(), 4, 7).unwrap();
+        let dropped: Vec<_> = loader.iter().take(2).map(|batch| labels(batch.unwrap())).collect();
+        assert_eq!(loader.epoch(), 1);
+        assert_eq!(epoch(&loader)[..2], dropped);
+        assert_eq!(loader.epoch(), 2);
+    }
+
+    #[test]
+    fn a_loader_resumed_at_an_epoch_repeats_the_undisturbed_one() {
+        let undisturbed = EpochLoader::shuffled(&ten(), 4, 7).unwrap();
+        let epochs: Vec<_> = (0..3).map(|_| epoch(&undisturbed)).collect();
+        let resumed = EpochLoader::shuffled(&ten(), 4, 7).unwrap().with_epoch(3);
+        let moved = resumed.to_device(&Device::flex().autodiff());
+        assert_eq!(epoch(&resumed), epochs[2]);
+        // A copy counts on its own: it is still in the epoch in which it was made.
+        assert_eq!(epoch(&*moved), epochs[2]);
+        assert_ne!(epoch(&EpochLoader::shuffled(&ten(), 4, 8).unwrap()), epochs[0]);
+    }
+
+    #[test]
+    fn progress_counts_items_and_is_complete_at_the_last_batch() {
+        let loader = EpochLoader::sequential(&ten(), 4).unwrap();
+        let mut iterator = loader.iter();
+        let mut seen = vec![];
+        while iterator.next().is_some() {
+            let progress = iterator.progress();
+            seen.push((progress.items_processed, progress.items_total, progress.is_completed()));
+        }
+        assert_eq!(seen, [(4, 10, false), (8, 10, false), (10, 10, true)]);
+    }
+
+    #[test]
+    fn slices_partition_the_data_and_slices_of_slices_too() {
+        let loader = EpochLoader::sequential(&ten(), 4).unwrap();
+        assert_eq!(epoch(&loader), [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]]);
+        assert_eq!(epoch(&*loader.slice(3, 9)), [vec![3, 4, 5, 6], vec![7, 8]]);
+        assert_eq!(epoch(&*loader.slice(3, 9).slice(2, 99)), [vec![5, 6, 7, 8]]);
+        assert_eq!(loader.slice(3, 9).num_items(), 6);
+
+        let mut shuffled = epoch(&*EpochLoader::shuffled(&ten(), 4, 7).unwrap().slice(3, 9)).concat();
+        shuffled.sort();
+        assert_eq!(shuffled, [3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn impossible_batches_and_data_are_refused_by_name() {
+        let error = |batch_size| EpochLoader::sequential(&ten(), batch_size).err();
+        assert_eq!(error(0), Some(DataError::ZeroBatch { items: 10 }));
+        assert_eq!(error(11), Some(DataError::BatchTooLarge { batch_size: 11, items: 10 }));
+        assert_eq!(error(10), None);
+        let images = |pixels: usize, labels| Images::new(vec![0.0; pixels], labels, [1, 1, 10]).err();
+        assert_eq!(images(0, vec![]), Some(DataError::Empty));
+        assert!(matches!(images(1, vec![0, 1]), Some(DataError::Shape { .. })));
+        assert_eq!(images(2, vec![9, 10]), Some(DataError::Label { image: 1, label: 10, classes: 10 }));
+    }
+}

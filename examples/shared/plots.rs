@@ -1,0 +1,250 @@
+//! The two plots of a run, as SVG: gradient norm against loss, where convexity shows, and loss
+//! against cost, where it pays.
+
+use std::error::Error;
+use std::ops::Range;
+use std::path::Path;
+
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::report::{Phase, TraceRow};
+
+/// Okabe and Ito's colours, told apart by colour-blind readers; the yellow is left out, too pale
+/// for a line.
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(230, 159, 0),
+    BLACK,
+];
+const SIZE: (i32, i32) = (860, 420);
+/// Width of the legend's column; beside the plot, it hides no curve.
+const LEGEND: i32 = 220;
+const FONT: &str = "sans-serif";
+
+/// A line to be drawn, and where on it the phase changed.
+struct Curve {
+    label: String,
+    points: Vec<(f64, f64)>,
+    swaps: Vec<(f64, f64)>,
+    hand_backs: Vec<(f64, f64)>,
+}
+
+impl Curve {
+    /// Through the rows whose `point` is finite and, for the sake of a logarithmic axis, not at or
+    /// under 0 in height.
+    fn new<'a>(
+        label: &str,
+        rows: impl IntoIterator<Item = &'a TraceRow>,
+        point: impl Fn(&TraceRow) -> Option<(f64, f64)>,
+    ) -> Self {
+        let mut curve = Self { label: label.into(), points: vec![], swaps: vec![], hand_backs: vec![] };
+        let mut before: Option<(Phase, (f64, f64))> = None;
+        let drawable = |(x, y): &(f64, f64)| x.is_finite() && y.is_finite() && *y > 0.0;
+        for row in rows {
+            let Some(point) = point(row).filter(drawable) else {
+                continue;
+            };
+            // The change happened at the end of the window before the first one in the new phase.
+            match before {
+                Some((Phase::NonConvex, swap)) if row.phase == Phase::Convex => curve.swaps.push(swap),
+                Some((Phase::Convex, back)) if row.phase == Phase::NonConvex => curve.hand_backs.push(back),
+                _ => {}
+            }
+            curve.points.push(point);
+            before = Some((row.phase, point));
+        }
+        curve
+    }
+}
+
+/// The gradient norms of one method against its train loss. Where the norm grows while the loss
+/// falls, the loss is not convex; where both fall, it is. A loss under a thousandth of the largest
+/// is left out: the norm is near 0 there and the peak is what matters.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn norm_against_loss(path: &Path, title: &str, rows: &[TraceRow]) -> Result<(), Box<dyn Error>> {
+    let finite = rows.iter().map(|row| row.train_loss).filter(|loss| loss.is_finite());
+    let largest = finite.fold(0.0, f64::max);
+    let rows = || rows.iter().filter(|row| row.train_loss > largest / 1000.0);
+    let curves = [
+        Curve::new("mean of the batch norms", rows(), |row| Some((row.train_loss, row.batch_norm?))),
+        Curve::new("norm of the mean gradient", rows(), |row| Some((row.train_loss, row.mean_norm?))),
+    ];
+    let (x, y) = bounds(&curves);
+    let axes = ["train loss (training runs from right to left)", "gradient norm"];
+    let y = 0.0..y.end * 1.05;
+    if x.end / x.start > 20.0 {
+        chart(path, title, axes, (decades(x).log_scale(), &power_of_ten), (y, &plain), &curves)
+    } else {
+        chart(path, title, axes, (0.0..x.end * 1.02, &plain), (y, &plain), &curves)
+    }
+}
+
+/// The train loss of every method in `rows` against the gradient passes spent, on a logarithmic
+/// axis.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn loss_against_cost(path: &Path, title: &str, rows: &[TraceRow]) -> Result<(), Box<dyn Error>> {
+    let mut methods: Vec<&str> = vec![];
+    for row in rows {
+        if !methods.contains(&row.method.as_str()) {
+            methods.push(&row.method);
+        }
+    }
+    let curve = |method: &&str| {
+        let rows = rows.iter().filter(|row| row.method == *method);
+        Curve::new(&method.replace('_', " "), rows, |row| Some((row.cost, row.train_loss)))
+    };
+    let curves: Vec<Curve> = methods.iter().map(curve).collect();
+    let (x, y) = bounds(&curves);
+    let axes = ["cost (gradient passes over the training set)", "train loss"];
+    chart(path, title, axes, (0.0..x.end * 1.02, &plain), (decades(y).log_scale(), &power_of_ten), &curves)
+}
+
+/// The ranges of the curves' two coordinates, never empty.
+fn bounds(curves: &[Curve]) -> (Range<f64>, Range<f64>) {
+    let range = |coordinate: fn(&(f64, f64)) -> f64| {
+        let values = || curves.iter().flat_map(|curve| &curve.points).map(coordinate);
+        let high = values().reduce(f64::max).unwrap_or(1.0);
+        let low = values().reduce(f64::min).unwrap_or(1.0);
+        if low < high { low..high } else { high / 2.0..high * 2.0 }
+    };
+    (range(|point| point.0), range(|point| point.1))
+}
+
+/// Down to a power of ten, so that a logarithmic axis always has a label.
+fn decades(range: Range<f64>) -> Range<f64> {
+    10f64.powf(range.start.log10().floor())..range.end
+}
+
+/// As short as it reads: `0.25`, `120`.
+fn plain(value: &f64) -> String {
+    format!("{}", (value * 1e6).round() / 1e6)
+}
+
+/// `1e-3` at powers of ten, nothing between them.
+fn power_of_ten(value: &f64) -> String {
+    let exponent = value.log10();
+    let whole = exponent.round();
+    if (exponent - whole).abs() < 1e-6 { format!("1e{}", whole as i32) } else { String::new() }
+}
+
+fn chart<X, Y>(
+    path: &Path,
+    title: &str,
+    [x_label, y_label]: [&str; 2],
+    (x, x_format): (X, &dyn Fn(&f64) -> String),
+    (y, y_format): (Y, &dyn Fn(&f64) -> String),
+    curves: &[Curve],
+) -> Result<(), Box<dyn Error>>
+where
+    X: AsRangedCoord<Value = f64, CoordDescType: ValueFormatter<f64>>,
+    Y: AsRangedCoord<Value = f64, CoordDescType: ValueFormatter<f64>>,
+{
+    let area = SVGBackend::new(path, (SIZE.0 as u32, SIZE.1 as u32)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let (plot, legend) = area.split_horizontally(SIZE.0 - LEGEND);
+    let mut chart = ChartBuilder::on(&plot)
+        .caption(title, (FONT, 20))
+        .margin(12)
+        .x_label_area_size(46)
+        .y_label_area_size(62)
+        .build_cartesian_2d(x, y)?;
+    chart
+        .configure_mesh()
+        .x_desc(x_label)
+        .y_desc(y_label)
+        .x_label_formatter(x_format)
+        .y_label_formatter(y_format)
+        .axis_desc_style((FONT, 16))
+        .label_style((FONT, 15))
+        .bold_line_style(BLACK.mix(0.15))
+        .light_line_style(TRANSPARENT)
+        .draw()?;
+
+    let mut line = 60;
+    let mut explain = |text: &str| {
+        line += 26;
+        let style = (FONT, 15).into_text_style(&legend).pos(Pos::new(HPos::Left, VPos::Center));
+        legend.draw(&Text::new(text.to_owned(), (36, line), style)).map(|()| line)
+    };
+    let coloured = || curves.iter().zip(COLOURS.into_iter().cycle());
+    for (curve, colour) in coloured() {
+        let stroke = colour.stroke_width(2);
+        chart.draw_series(LineSeries::new(curve.points.iter().copied(), stroke))?;
+        let line = explain(&curve.label)?;
+        legend.draw(&PathElement::new([(4, line), (28, line)], stroke))?;
+    }
+    // After the lines, so that no line crosses a mark.
+    let swap = |colour: RGBColor| colour.filled();
+    let hand_back = |colour: RGBColor| colour.stroke_width(2);
+    for (curve, colour) in coloured() {
+        let swaps = curve.swaps.iter().map(|&at| Circle::new(at, 6, swap(colour)));
+        chart.draw_series(swaps)?;
+        let hand_backs = curve.hand_backs.iter().map(|&at| Circle::new(at, 6, hand_back(colour)));
+        chart.draw_series(hand_backs)?;
+    }
+    if curves.iter().any(|curve| !curve.swaps.is_empty()) {
+        let line = explain("swap to the convex phase")?;
+        legend.draw(&Circle::new((16, line), 6, swap(BLACK)))?;
+    }
+    if curves.iter().any(|curve| !curve.hand_backs.is_empty()) {
+        let line = explain("back to the inner optimizer")?;
+        legend.draw(&Circle::new((16, line), 6, hand_back(BLACK)))?;
+    }
+    area.present()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(window: usize, train_loss: f64, phase: Phase) -> TraceRow {
+        TraceRow {
+            method: "convexity_switching".into(),
+            window,
+            epoch: window,
+            cost: window as f64,
+            phase,
+            batch_norm: Some(1.0),
+            mean_norm: Some(0.5),
+            train_loss,
+            valid_loss: None,
+            step_length: None,
+            seconds: 0.0,
+        }
+    }
+
+    #[test]
+    fn changes_of_phase_are_marked_at_the_last_window_before_them() {
+        use Phase::{Convex, NonConvex};
+        let phases = [NonConvex, NonConvex, Convex, Convex, NonConvex, Convex];
+        let rows: Vec<_> = (1..).zip(phases).map(|(window, phase)| row(window, 1.0, phase)).collect();
+        let curve = Curve::new("", &rows, |row| Some((row.cost, row.train_loss)));
+        assert_eq!(curve.swaps, [(2.0, 1.0), (5.0, 1.0)]);
+        assert_eq!(curve.hand_backs, [(4.0, 1.0)]);
+    }
+
+    #[test]
+    fn any_run_can_be_drawn_an_empty_and_a_diverged_one_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plot.svg");
+        let losses: [&[f64]; 4] = [&[], &[0.5], &[2.0, f64::NAN, f64::INFINITY, 1e-9], &[0.0, 0.0]];
+        for losses in losses {
+            let rows: Vec<_> = losses.iter().map(|&loss| row(1, loss, Phase::Convex)).collect();
+            for draw in [norm_against_loss, loss_against_cost] {
+                draw(&path, "title", &rows).unwrap();
+                assert!(std::fs::read_to_string(&path).unwrap().trim_end().ends_with("</svg>"));
+            }
+        }
+    }
+}
