@@ -244,6 +244,11 @@ impl EpochLoader {
         self.epoch.load(Ordering::Relaxed)
     }
 
+    /// The same loader for another run, counting its epochs on its own.
+    pub fn again(&self) -> Arc<Self> {
+        Arc::new(self.fork(self.images.clone(), self.items.clone()))
+    }
+
     /// Another loader over the same data, at the same epoch, counting on its own from there.
     fn fork(&self, images: DeviceImages, items: Range<usize>) -> Self {
         let epoch = Arc::new(AtomicUsize::new(self.epoch()));

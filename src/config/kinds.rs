@@ -77,7 +77,7 @@ pub enum DirectionConfig {
 
 impl Default for DirectionConfig {
     fn default() -> Self {
-        Self::ConjugateGradient(ConjugateGradientConfig::default())
+        Self::LBfgs(LBfgsConfig::default())
     }
 }
 

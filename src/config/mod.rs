@@ -45,9 +45,9 @@ pub struct ConvexitySwitchingConfig {
     pub window: Option<u64>,
     /// How the convex phase evaluates loss and gradient at a point.
     pub evaluation: EvaluationConfig,
-    /// How the convex phase chooses its search directions; default conjugate gradients.
+    /// How the convex phase chooses its search directions; default limited-memory BFGS.
     pub direction: DirectionConfig,
-    /// The metric in which directions are taken; default `identity`.
+    /// The metric in which directions are taken; default `auto`.
     pub metric: MetricConfig,
     /// How the convex phase finds the step length along a direction; default Hager and Zhang's search.
     pub line_search: LineSearchConfig,
@@ -69,8 +69,10 @@ pub struct EvaluationConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MetricConfig {
-    /// The Euclidean one: no preconditioner.
+    /// `inner` where the inner optimizer leaves a diagonal, else `identity`.
     #[default]
+    Auto,
+    /// The Euclidean one: no preconditioner.
     Identity,
     /// The diagonal `1 / (sqrt(v_hat) + eps)` that the inner Adam leaves at the swap, where `v_hat` is its mean squared
     /// gradient.

@@ -63,7 +63,7 @@ fn contradiction(paths: [Path; 2], values: [String; 2], rule: &str) -> Finding {
 }
 
 fn metric(config: &ConvexitySwitchingConfig) -> Option<Finding> {
-    if config.metric == MetricConfig::Identity || config.inner.has_second_moment() {
+    if config.metric != MetricConfig::Inner || config.inner.has_second_moment() {
         return None;
     }
     let root = Path::default();

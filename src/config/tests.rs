@@ -181,7 +181,7 @@ fn each_mistake_has_its_place_and_its_message() {
             r#"{ "direction": { "kind": "conjugate_gradient", "beta": "polak" } }"#,
             "1:56: unknown value \"polak\" in direction.beta; did you mean \"polak_ribiere\"?",
         ),
-        (r#"{ "metric": 3 }"#, "1:13: metric must be one of \"identity\", \"inner\", not 3"),
+        (r#"{ "metric": 3 }"#, "1:13: metric must be one of \"auto\", \"identity\", \"inner\", not 3"),
         // Types and ranges.
         (
             r#"{ "detector": { "kind": "gradient_norm_peak", "threshold": 1.5 } }"#,
@@ -299,6 +299,23 @@ fn a_file_that_cannot_be_read_is_named() {
     assert_eq!(error.to_string(), format!("{}:2:7: the file is not UTF-8 text", latin.display()));
     let error = ConvexitySwitchingConfig::default().save(folder.path()).unwrap_err();
     assert!(matches!(error, ConfigError::Unwritable { .. }));
+}
+
+#[test]
+fn burn_s_own_loading_checks_as_ours() {
+    use ::burn::config::{Config, ConfigError};
+    type Ours = ConvexitySwitchingConfig;
+
+    let error = <Ours as Config>::load_binary(b"{ \"windw\": 3 }").unwrap_err();
+    let ConfigError::InvalidFormat(message) = error else { panic!("{error}") };
+    assert!(message.starts_with("configuration:1:3: unknown key"), "{message}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("switching.json");
+    let missing = <Ours as Config>::load(&file).unwrap_err();
+    assert!(matches!(missing, ConfigError::FileNotFound(_)));
+    <Ours as Config>::save(&Ours::paper(), &file).unwrap();
+    assert_eq!(<Ours as Config>::load(&file).unwrap(), Ours::paper());
 }
 
 #[test]

@@ -297,7 +297,8 @@ impl Descent {
         if let Some(reason) = proposal.restart.clone() {
             notes.push(Note::Restart(reason));
         }
-        self.state.base = Some(Base { value: evaluation.loss, gg: products.gg, slope: proposal.slope, squared_length, steepest });
+        self.state.base =
+            Some(Base { value: evaluation.loss, gg: products.gg, slope: proposal.slope, squared_length, steepest });
         let mut next = if products.gg == 0.0 {
             self.rest("the gradient is zero".into(), notes)
         } else if let Some(reason) = self.stalled(evaluation) {

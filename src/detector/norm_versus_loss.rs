@@ -134,6 +134,17 @@ mod tests {
     }
 
     #[test]
+    fn the_slope_is_that_of_the_norm_over_the_loss() {
+        let line = (1..40).map(|n| window(n, 2.0 / n as f64, 1.0 / n as f64));
+        let mut detector = NormVersusLoss::new(NormVersusLossConfig::default());
+        let (_, reason) = first_swap(&mut detector, line).unwrap();
+        assert_eq!(
+            reason,
+            "gradient norm falls with the loss: slope 2.00, correlation 1.00 (at least 0.5) over 10 windows, norm 0.200"
+        );
+    }
+
+    #[test]
     fn it_stays_while_the_norm_grows_as_the_loss_falls() {
         let growing = (1..40).map(|n| window(n, n as f64, 1.0 / n as f64));
         let mut detector = NormVersusLoss::new(NormVersusLossConfig::default());

@@ -281,15 +281,10 @@ impl Builder {
         let config = self.config;
         config.validate()?;
         let inner = self.inner.unwrap_or_else(|| Inner::from_config(&config.inner));
-        let metric = config.metric == MetricConfig::Inner;
-        if metric && !inner.has_diagonal() {
-            ParameterError::together(
-                false,
-                ["metric", "inner"],
-                ["inner", "an optimizer given in Rust"],
-                "this metric is made of the second moment of an adam or adamw given in the configuration",
-            )?;
-        }
+        let (names, given) = (["metric", "inner"], ["inner", "an optimizer given in Rust"]);
+        let rule = "this metric is made of the second moment of an adam or adamw given in the configuration";
+        ParameterError::together(config.metric != MetricConfig::Inner || inner.has_diagonal(), names, given, rule)?;
+        let metric = config.metric != MetricConfig::Identity && inner.has_diagonal();
         let resort = &config.safe_resort;
         let parts = Parts {
             direction: self.direction.unwrap_or_else(|| config.direction.build()),

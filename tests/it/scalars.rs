@@ -1,7 +1,7 @@
 //! The convex phase in f64: the metamorphic tests, the driver problem of CG_DESCENT, and what planted mistakes change.
 
-use burn_convexity::convex::direction::{Beta, ConjugateGradient, ConjugateGradientConfig, LBfgs, LBfgsConfig};
 use burn_convexity::StateError;
+use burn_convexity::convex::direction::{Beta, ConjugateGradient, ConjugateGradientConfig, LBfgs, LBfgsConfig};
 use burn_convexity::convex::line_search::{Decision, HagerZhang, HagerZhangConfig, LineSearch, Point};
 use proptest::prelude::*;
 
@@ -171,7 +171,9 @@ fn multiplying_the_loss_leaves_the_trajectory_unchanged() {
 fn permuting_or_turning_the_coordinates_leaves_the_trajectory_unchanged() {
     let limits = Limits { tolerance: 1e-6, ..LIMITS };
     for beta in BETAS {
-        let run = |spectrum, turn| minimise(&quadratic(spectrum, turn), &[0.0; 8], cg(beta), search(Default::default()), limits);
+        let run = |spectrum, turn| {
+            minimise(&quadratic(spectrum, turn), &[0.0; 8], cg(beta), search(Default::default()), limits)
+        };
         let plain = run(spectrum(8), None);
         let mut reversed = spectrum(8);
         reversed.reverse();
