@@ -95,6 +95,8 @@ pub fn main(defaults: Defaults) {
 /// The data and the model all methods start from.
 struct Setup {
     train: EpochLoader,
+    /// The training data in a fixed order, for the final numbers.
+    measured: EpochLoader,
     valid: EpochLoader,
     model: Classifier,
     epochs: usize,
@@ -125,6 +127,7 @@ fn run(arguments: &Arguments, defaults: Defaults) -> Result<(), Failure> {
     fs::create_dir_all(&out).map_err(|error| format!("cannot write to {}: {error}", out.display()))?;
     let setup = Setup {
         train: EpochLoader::shuffled(&train, arguments.batch_size, arguments.seed)?,
+        measured: EpochLoader::sequential(&train, arguments.batch_size)?,
         valid: EpochLoader::sequential(&valid, valid.len())?,
         model,
         epochs,
@@ -211,7 +214,7 @@ fn train_with(
     }
     let seconds = start.elapsed().as_secs_f64();
     let model = result.model.into_inner();
-    let on_train = evaluate(&model, &setup.train)?;
+    let on_train = evaluate(&model, &setup.measured)?;
     let on_valid = evaluate(&model, &setup.valid)?;
     let rows: Vec<TraceRow> = reports.try_iter().map(|report| row(name, &report, seconds)).collect();
     let counters = switching.counters();

@@ -23,7 +23,8 @@ pub(crate) enum Spot {
     Value,
 }
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(|| super::schema().to_value());
+/// The schema, made once.
+pub(crate) static SCHEMA: LazyLock<Value> = LazyLock::new(|| super::schema().to_value());
 
 /// Everything wrong with a configuration by the rules its schema states.
 pub(crate) fn check(value: &Value) -> Vec<Finding> {
@@ -157,7 +158,7 @@ impl Walk {
 }
 
 /// Follow references to the schema itself. Beside a reference, schemars in draft 7 writes only annotations.
-fn resolve(mut schema: &Value) -> &Value {
+pub(crate) fn resolve(mut schema: &Value) -> &Value {
     loop {
         let reference = match &schema["allOf"] {
             Value::Array(all) => &all[0]["$ref"],
@@ -170,7 +171,8 @@ fn resolve(mut schema: &Value) -> &Value {
     }
 }
 
-fn kind_of(variant: &Value) -> Option<&str> {
+/// The kind a variant is chosen by.
+pub(crate) fn kind_of(variant: &Value) -> Option<&str> {
     resolve(variant)["properties"]["kind"]["const"].as_str()
 }
 
@@ -183,7 +185,8 @@ fn names(alternatives: &[Value]) -> Vec<String> {
     alternatives.iter().flat_map(of).filter_map(|name| name.as_str().map(Into::into)).collect()
 }
 
-fn types(schema: &Value) -> impl Iterator<Item = &str> {
+/// The types a value may have.
+pub(crate) fn types(schema: &Value) -> impl Iterator<Item = &str> {
     let several = schema["type"].as_array().map(Vec::as_slice);
     several.unwrap_or(std::slice::from_ref(&schema["type"])).iter().filter_map(Value::as_str)
 }
@@ -215,7 +218,7 @@ fn in_range(schema: &Value, value: &Value) -> bool {
 }
 
 /// Type and range in words that follow "must be".
-fn describe(schema: &Value) -> String {
+pub(crate) fn describe(schema: &Value) -> String {
     let bound = |exclusive: (&str, &str), inclusive: (&str, &str)| {
         let of = |(key, words): (&str, &str)| schema[key].as_f64().map(|bound| format!("{words} {bound}"));
         of(exclusive).or(of(inclusive))

@@ -52,6 +52,35 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// Narrow the document to the value at a JSON pointer (RFC 6901), as where the configuration is part of another one.
+    ///
+    /// # Errors
+    ///
+    /// A pointer that leads nowhere.
+    pub fn focus(mut self, pointer: &str) -> Result<Self, Vec<Diagnostic>> {
+        let whole = self.location(self.root.range());
+        for step in steps(pointer) {
+            let found = match self.root {
+                ast::Value::Object(mut object) => object.take(&step).map(|property| property.value),
+                ast::Value::Array(mut array) => {
+                    step.parse().ok().filter(|index| *index < array.elements.len()).map(|at| array.elements.remove(at))
+                }
+                _ => None,
+            };
+            self.root = found.ok_or_else(|| {
+                let problem = Problem::NothingThere(pointer.to_owned());
+                vec![Diagnostic { location: Some(whole.clone()), path: Path::default(), problem }]
+            })?;
+        }
+        Ok(self)
+    }
+
+    /// Where the value at a path stands, if the text says it.
+    #[cfg(feature = "cli")]
+    pub fn value_at(&self, path: &Path) -> Option<Location> {
+        self.find(path, Spot::Value).map(|range| self.location(range))
+    }
+
     /// The text as a value, and what is lost on the way: keys given twice, numbers that no number can hold.
     pub fn to_value(&self) -> (Value, Vec<Diagnostic>) {
         let mut lost = Vec::new();
@@ -143,6 +172,11 @@ impl<'a> Document<'a> {
     fn location(&self, range: jsonc_parser::common::Range) -> Location {
         self.lines.locate(range.start..range.end)
     }
+}
+
+/// The steps of a JSON pointer.
+pub(crate) fn steps(pointer: &str) -> impl Iterator<Item = String> {
+    pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"))
 }
 
 fn name(property: &ast::ObjectProp) -> jsonc_parser::common::Range {

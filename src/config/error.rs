@@ -208,9 +208,40 @@ pub enum Problem {
         /// Where the second stands; `None` where it has its default.
         other: Option<Location>,
     },
+    /// A JSON pointer to the configuration within a larger file leads nowhere.
+    #[error("there is nothing at {0}")]
+    NothingThere(String),
     /// What the schema did not foresee; a defect of this crate if ever seen.
     #[error("the configuration cannot be read: {0}")]
     Unforeseen(String),
+}
+
+impl Problem {
+    /// A name for the sort of problem, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotUtf8 => "not-utf8",
+            Self::Syntax(_) => "syntax",
+            Self::UnknownKey { .. } => "unknown-key",
+            Self::DuplicateKey { .. } => "duplicate-key",
+            Self::MissingKey { .. } => "missing-key",
+            Self::MissingKind { .. } => "missing-kind",
+            Self::UnknownName { .. } => "unknown-name",
+            Self::WrongType { .. } => "wrong-type",
+            Self::OutOfRange { .. } => "out-of-range",
+            Self::Contradiction { .. } => "contradiction",
+            Self::NothingThere(_) => "nothing-there",
+            Self::Unforeseen(_) => "unforeseen",
+        }
+    }
+
+    /// The name that was probably meant.
+    pub fn nearest(&self) -> Option<&str> {
+        match self {
+            Self::UnknownKey { nearest, .. } | Self::UnknownName { nearest, .. } => nearest.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 fn choice(what: &str, nearest: &Option<String>, valid: &[String]) -> String {

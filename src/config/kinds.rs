@@ -38,7 +38,7 @@ pub enum DetectorConfig {
 #[serde(deny_unknown_fields)]
 pub struct CombinationConfig {
     /// The detectors; at least one, no default.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("examples" = [[{ "kind": "gradient_norm_peak" }]]))]
     pub of: Vec<DetectorConfig>,
 }
 

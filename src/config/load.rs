@@ -15,20 +15,7 @@ impl ConvexitySwitchingConfig {
     ///
     /// [`ConfigError`] where the file cannot be read, or with everything that is wrong in it, each with line and column.
     pub fn load(path: impl AsRef<FilePath>) -> Result<Self, ConfigError> {
-        let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        let name = path.display().to_string();
-        match std::str::from_utf8(&bytes) {
-            // Some editors open a file with a byte order mark.
-            Ok(text) => Self::from_json(text.strip_prefix('\u{feff}').unwrap_or(text), &name),
-            Err(error) => {
-                let start = error.valid_up_to();
-                let text = String::from_utf8_lossy(&bytes[..start]);
-                let location = Some(Lines::of(&text).locate(start..start));
-                let diagnostic = Diagnostic { location, path: Path::default(), problem: Problem::NotUtf8 };
-                Err(ConfigError::Invalid { name, diagnostics: vec![diagnostic] })
-            }
-        }
+        Self::from_json(&read(path.as_ref())?, &path.as_ref().display().to_string())
     }
 
     /// Read a configuration from JSON text, as [`load`](Self::load) does; `name` stands for the file in errors.
@@ -47,12 +34,7 @@ impl ConvexitySwitchingConfig {
     /// );
     /// ```
     pub fn from_json(text: &str, name: &str) -> Result<Self, ConfigError> {
-        diagnose(text).map_err(|mut diagnostics| {
-            diagnostics.sort_by_key(|diagnostic| diagnostic.location.as_ref().map(|at| at.bytes.start));
-            // One mistake, one message: the first found at a place explains the others there.
-            diagnostics.dedup_by(|next, first| next.location == first.location && next.path == first.path);
-            ConfigError::Invalid { name: name.to_owned(), diagnostics }
-        })
+        diagnose(text, "").map_err(|diagnostics| ConfigError::Invalid { name: name.to_owned(), diagnostics })
     }
 
     /// Write the configuration to a file, in full: every default is spelled out.
@@ -90,9 +72,37 @@ impl ConvexitySwitchingConfig {
     }
 }
 
-/// The configuration of a text, or all that is wrong with it.
-fn diagnose(text: &str) -> Result<ConvexitySwitchingConfig, Vec<Diagnostic>> {
-    let document = Document::parse(text)?;
+/// The text of a file.
+///
+/// # Errors
+///
+/// [`ConfigError`] where there is none.
+pub(crate) fn read(path: &FilePath) -> Result<String, ConfigError> {
+    let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let start = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(&error.as_bytes()[..start]);
+        let location = Some(Lines::of(&text).locate(start..start));
+        let diagnostic = Diagnostic { location, path: Path::default(), problem: Problem::NotUtf8 };
+        ConfigError::Invalid { name: path.display().to_string(), diagnostics: vec![diagnostic] }
+    })?;
+    // Some editors open a file with a byte order mark.
+    Ok(text.strip_prefix('\u{feff}').map(Into::into).unwrap_or(text))
+}
+
+/// The configuration at a JSON pointer in a text (`""` is the whole of it), or all that is wrong with it, in the order of
+/// the text.
+pub(crate) fn diagnose(text: &str, pointer: &str) -> Result<ConvexitySwitchingConfig, Vec<Diagnostic>> {
+    findings(text, pointer).map_err(|mut diagnostics| {
+        diagnostics.sort_by_key(|diagnostic| diagnostic.location.as_ref().map(|at| at.bytes.start));
+        // One mistake, one message: the first found at a place explains the others there.
+        diagnostics.dedup_by(|next, first| next.location == first.location && next.path == first.path);
+        diagnostics
+    })
+}
+
+fn findings(text: &str, pointer: &str) -> Result<ConvexitySwitchingConfig, Vec<Diagnostic>> {
+    let document = Document::parse(text)?.focus(pointer)?;
     let (value, mut diagnostics) = document.to_value();
     diagnostics.extend(check(&value).into_iter().map(|finding| document.place(finding)));
     if !diagnostics.is_empty() {

@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 mod burn;
-mod check;
-mod document;
+pub(crate) mod check;
+pub(crate) mod document;
 mod error;
 mod inner;
 mod kinds;
-mod load;
+pub(crate) mod load;
+mod preset;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,9 @@ mod tests;
 pub use error::{ConfigError, Diagnostic, Location, Path, Problem, Step};
 pub use inner::{InnerAdam, InnerAdamW, InnerConfig, InnerSgd, MomentumConfig};
 pub use kinds::{CombinationConfig, DetectorConfig, DirectionConfig, LineSearchConfig};
+pub use preset::Preset;
+#[cfg(feature = "cli")]
+pub(crate) use preset::block;
 
 use crate::convex::direction::{Beta, ConjugateGradientConfig};
 use crate::convex::line_search::GoldenSectionConfig;
@@ -43,6 +47,11 @@ pub struct ConvexitySwitchingConfig {
     /// 1; `null`, the default, takes 100 passes and a warning. A tracked loader's window is an epoch. Source: this crate.
     #[schemars(range(min = 1))]
     pub window: Option<u64>,
+    /// Weight decay as part of the objective of both phases: `l2 / 2` times the squared norm of the parameters is added to
+    /// the loss; no unit, at least 0, default 0. Unlike the inner optimizer's own weight decay, which ends at the swap.
+    /// Source: Krogh and Hertz 1991.
+    #[schemars(range(min = 0.0))]
+    pub l2: f64,
     /// How the convex phase evaluates loss and gradient at a point.
     pub evaluation: EvaluationConfig,
     /// How the convex phase chooses its search directions; default limited-memory BFGS.
@@ -56,13 +65,23 @@ pub struct ConvexitySwitchingConfig {
 }
 
 /// How the convex phase evaluates loss and gradient at a point.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationConfig {
     /// Batches an evaluation is the mean of, in passes, at least 1; `null`, the default, takes a window: the whole
     /// training set where the loader is tracked. Source: this crate.
     #[schemars(range(min = 1))]
     pub batches: Option<u64>,
+    /// Evaluate twice at the point of the swap, tell the difference as an event and allow for it in the line search;
+    /// default true. It costs one evaluation and finds dropout, augmentation and evaluations over changing batches.
+    /// Source: this crate.
+    pub check: bool,
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        Self { batches: None, check: true }
+    }
 }
 
 /// The metric in which search directions are taken: the preconditioner of either method.
@@ -148,7 +167,8 @@ impl ConvexitySwitchingConfig {
 pub fn schema() -> Schema {
     let settings = SchemaSettings::draft07()
         .with_transform(RecursiveTransform(integers))
-        .with_transform(RecursiveTransform(descriptions));
+        .with_transform(RecursiveTransform(descriptions))
+        .with_transform(RecursiveTransform(preset::blocks));
     let mut schema = settings.into_generator().into_root_schema_for::<ConvexitySwitchingConfig>();
     let id = concat!(
         "https://docs.rs/crate/burn-convexity/",
@@ -157,6 +177,7 @@ pub fn schema() -> Schema {
     );
     schema.insert("$id".into(), id.into());
     schema.insert("title".into(), "Configuration of burn-convexity".into());
+    schema.insert("defaultSnippets".into(), Preset::ALL.iter().map(Preset::snippet).collect());
     schema
 }
 

@@ -25,7 +25,8 @@ fn the_committed_schema_is_the_generated_one() {
 #[test]
 fn every_property_of_the_schema_is_described_and_every_keyword_is_one_the_check_knows() {
     fn visit(schema: &serde_json::Value, path: &str) {
-        const KNOWN: &str = "$id $ref $schema additionalProperties allOf anyOf const default definitions description \
+        const KNOWN: &str = "$id $ref $schema additionalProperties allOf anyOf const default defaultSnippets definitions description \
+            examples \
             exclusiveMaximum exclusiveMinimum items maximum minItems minimum oneOf properties required title type";
         for (keyword, value) in schema.as_object().unwrap() {
             assert!(KNOWN.split(' ').any(|known| known == keyword), "{path}: {keyword}");
@@ -513,7 +514,8 @@ mod round_trip {
                     inner,
                     detector,
                     window,
-                    evaluation: EvaluationConfig { batches: window },
+                    l2: stall_gain,
+                    evaluation: EvaluationConfig { batches: window, check: enabled },
                     direction,
                     metric: if enabled { MetricConfig::Inner } else { MetricConfig::Identity },
                     line_search,

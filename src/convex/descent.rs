@@ -92,6 +92,13 @@ pub enum Note {
         /// The step length of that trial.
         step: f64,
     },
+    /// Two evaluations at the point of the swap differed: the objective is noisy.
+    Noise {
+        /// The difference of the two losses.
+        loss: f64,
+        /// The difference of the two gradients' squared norms, relative to the first.
+        gradient: f64,
+    },
     /// Nothing is left to gain: the gradient is zero or the number format cannot resolve the loss along the line.
     Converged {
         /// Which of the two, in words, with numbers.
@@ -126,6 +133,8 @@ enum Stage {
     /// Nothing evaluated yet.
     #[default]
     Entering,
+    /// Evaluated once at the point of the swap, with this value and `g'g`: once more to measure the noise.
+    Checking(Option<f64>, f64),
     /// The search asked for this step.
     Searching(f64),
     /// The search accepted this step, which was not the last it evaluated: one more evaluation there.
@@ -161,6 +170,7 @@ pub struct Descent {
     search: Box<dyn LineSearch>,
     resort: Option<SafeResort>,
     first_step: FirstStep,
+    check: bool,
     state: State,
 }
 
@@ -179,7 +189,7 @@ const RESOLUTION: f64 = 8.0 * f32::EPSILON as f64;
 impl Descent {
     /// A descent that has not evaluated anything yet. Without a [`SafeResort`] it never hands back for slow progress.
     pub fn new(direction: Box<dyn Direction>, search: Box<dyn LineSearch>, resort: Option<SafeResort>) -> Self {
-        Self { direction, search, resort, first_step: FirstStep::Length(0.0), state: State::default() }
+        Self { direction, search, resort, first_step: FirstStep::Length(0.0), check: false, state: State::default() }
     }
 
     /// Set the Euclidean length of the first trial step; 0, the default, takes Hager and Zhang's
@@ -195,6 +205,12 @@ impl Descent {
         self
     }
 
+    /// Evaluate twice at the first point, report a difference as [`Note::Noise`] and widen the search's tolerance by it.
+    pub fn with_check(mut self, check: bool) -> Self {
+        self.check = check;
+        self
+    }
+
     /// Pairs `(s, y)` every tensor keeps.
     pub fn memory(&self) -> usize {
         self.direction.memory()
@@ -204,13 +220,13 @@ impl Descent {
     pub fn step(&self) -> f64 {
         match self.state.stage {
             Stage::Searching(step) | Stage::Settling(step) => step,
-            Stage::Entering | Stage::Resting => 0.0,
+            Stage::Entering | Stage::Checking(..) | Stage::Resting => 0.0,
         }
     }
 
     /// Whether a direction exists, so that an evaluation brings all inner products.
     pub fn has_direction(&self) -> bool {
-        !matches!(self.state.stage, Stage::Entering)
+        !matches!(self.state.stage, Stage::Entering | Stage::Checking(..))
     }
 
     /// Whether the descent has converged and moves no more.
@@ -235,6 +251,15 @@ impl Descent {
             Stage::Entering if !finite => {
                 self.hand_back("the objective or its gradient is not finite at the point of the swap".into())
             }
+            Stage::Entering if self.check => {
+                self.state.stage = Stage::Checking(evaluation.loss, evaluation.products.gg);
+                Move::default()
+            }
+            Stage::Checking(..) if !finite => self.hand_back("the objective is not finite when evaluated again".into()),
+            Stage::Checking(loss, gg) => {
+                self.measure_noise((loss, gg), evaluation, notes);
+                self.commit(evaluation, 0.0, notes)
+            }
             Stage::Entering => self.commit(evaluation, 0.0, notes),
             Stage::Settling(_) if !finite => self.fail(SearchFailure::NonFinite, notes),
             Stage::Settling(step) => self.commit(evaluation, step, notes),
@@ -255,6 +280,16 @@ impl Descent {
                     Decision::Fail(failure) => self.fail(failure, notes),
                 }
             }
+        }
+    }
+
+    /// Differences beyond rounding between two evaluations at one point.
+    fn measure_noise(&mut self, (loss, gg): (Option<f64>, f64), again: &Evaluation, notes: &mut Vec<Note>) {
+        let noise = loss.zip(again.loss).map_or(0.0, |(before, after)| (after - before).abs());
+        let gradient = (again.products.gg - gg).abs() / gg;
+        if noise > RESOLUTION * loss.unwrap_or(0.0).abs() || gradient > 1e-3 {
+            self.search.set_noise(noise);
+            notes.push(Note::Noise { loss: noise, gradient });
         }
     }
 

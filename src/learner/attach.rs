@@ -70,31 +70,30 @@ impl ConvexitySwitching {
     /// ```
     pub fn attach<M: Module>(&self, model: M) -> Attached<M> {
         self.room().feed.attached = true;
-        Attached { driven: Driven { trial: model, accepted: None }, switching: self.clone() }
+        Attached { driven: Driven::at(model), switching: self.clone() }
     }
 }
 
 impl<M> Attached<M> {
     /// The model at the accepted point.
     pub fn into_inner(self) -> M {
-        self.driven.accepted.unwrap_or(self.driven.trial)
+        self.driven.into_shown()
     }
 
     /// The model at the accepted point.
     pub fn inner(&self) -> &M {
-        self.driven.accepted.as_ref().unwrap_or(&self.driven.trial)
+        self.driven.shown()
     }
 
-    fn map_both(self, mut f: impl FnMut(M) -> M) -> Self {
-        Self {
-            driven: Driven { trial: f(self.driven.trial), accepted: self.driven.accepted.map(f) },
-            switching: self.switching,
-        }
+    fn map_all(self, mut f: impl FnMut(M) -> M) -> Self {
+        let Driven { trial, accepted, left } = self.driven;
+        let driven = Driven { trial: f(trial), accepted: accepted.map(&mut f), left: left.map(&mut f) };
+        Self { driven, switching: self.switching }
     }
 
     /// A wrapper that shows one point only.
     fn alone(model: M, switching: ConvexitySwitching) -> Self {
-        Self { driven: Driven { trial: model, accepted: None }, switching }
+        Self { driven: Driven::at(model), switching }
     }
 }
 
@@ -104,15 +103,15 @@ impl<M: Module> Module for Attached<M> {
     }
 
     fn fork(self, device: &Device) -> Self {
-        self.map_both(|model| model.fork(device))
+        self.map_all(|model| model.fork(device))
     }
 
     fn to_device(self, device: &Device) -> Self {
-        self.map_both(|model| model.to_device(device))
+        self.map_all(|model| model.to_device(device))
     }
 
     fn train(self) -> Self {
-        self.map_both(M::train)
+        self.map_all(M::train)
     }
 
     fn valid(&self) -> Self {
@@ -120,7 +119,7 @@ impl<M: Module> Module for Attached<M> {
     }
 
     fn materialize(self) -> Self {
-        self.map_both(M::materialize)
+        self.map_all(M::materialize)
     }
 
     fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
@@ -128,7 +127,7 @@ impl<M: Module> Module for Attached<M> {
     }
 
     fn map<V: ModuleMapper>(self, mapper: &mut V) -> Self {
-        self.map_both(|model| model.map(mapper))
+        self.map_all(|model| model.map(mapper))
     }
 
     fn try_load_record(self, record: ModuleRecord) -> Result<Self, RecordError> {

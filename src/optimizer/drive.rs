@@ -10,13 +10,30 @@ use burn::tensor::Tensor;
 use super::ConvexitySwitching;
 use crate::error::Refusal;
 
-/// A model where its next evaluation stands, and the accepted point where that is another.
+/// A model where the optimizer stands, and the points that are shown instead.
 #[derive(Clone, Debug)]
 pub(crate) struct Driven<M> {
-    /// The point of the next evaluation.
+    /// The point of the next evaluation or inner step.
     pub trial: M,
-    /// The accepted point; `None` where the trial point is it.
+    /// The accepted point of the convex phase; `None` where the trial point is it.
     pub accepted: Option<M>,
+    /// The accepted point of an earlier convex phase, while nothing has reached its loss.
+    pub left: Option<M>,
+}
+
+impl<M> Driven<M> {
+    pub fn at(model: M) -> Self {
+        Self { trial: model, accepted: None, left: None }
+    }
+
+    /// The point to be shown.
+    pub fn shown(&self) -> &M {
+        self.left.as_ref().or(self.accepted.as_ref()).unwrap_or(&self.trial)
+    }
+
+    pub fn into_shown(self) -> M {
+        self.left.or(self.accepted).unwrap_or(self.trial)
+    }
 }
 
 /// The parameters themselves in the place of gradients: enough for a pass that only applies a move.
@@ -44,27 +61,44 @@ pub(crate) fn drive<M: Module>(
     driven: Driven<M>,
     step: impl FnOnce(&mut ModuleOptimizer, M) -> M,
 ) -> (Driven<M>, bool) {
-    let Driven { trial, mut accepted } = driven;
-    let before = accepted.is_none().then(|| trial.clone());
-    let mut model = step(optim, trial);
-    switching.room().finish_pass();
-    if accepted.is_none() && switching.room().trial_step() > 0.0 && switching.room().pending().is_none() {
-        accepted = before; // A resumed model has just been moved to its trial point.
-    }
-    let Some(next) = switching.room().pending() else {
-        return (Driven { trial: model, accepted }, false);
+    let room = || switching.room();
+    let apply = |optim: &mut ModuleOptimizer, model: M| {
+        let grads = stand_ins(&model);
+        let model = optim.step(lr.clone(), model, grads);
+        room().finish_pass();
+        model
     };
-    if next.commit.is_some() || accepted.is_none() {
-        accepted = Some(model.clone());
+    let Driven { trial, mut accepted, mut left } = driven;
+    let before = trial.clone();
+    let mut model = step(optim, trial);
+    room().finish_pass();
+    if std::mem::take(&mut room().feed.revealed) {
+        // A resumed model has just left the point it shows: the one left behind, or the accepted one.
+        if room().shows_left() {
+            left = Some(before);
+            if room().trial_step() > 0.0 {
+                accepted = Some(model.clone());
+                room().go_to_trial();
+                model = apply(optim, model);
+            }
+        } else {
+            accepted = Some(before);
+        }
     }
-    let grads = stand_ins(&model);
-    model = optim.step(lr.clone(), model, grads);
-    switching.room().finish_pass();
-    if next.step == 0.0 {
-        accepted = None;
+    let pending = room().pending();
+    let mut iterated = false;
+    if let Some(next) = pending {
+        if next.commit.is_some() || accepted.is_none() {
+            accepted = Some(model.clone());
+        }
+        iterated = next.commit.is_some_and(|step| step > 0.0);
+        model = apply(optim, model);
+        if next.step == 0.0 {
+            accepted = None;
+        }
     }
-    let iterated = next.commit.is_some_and(|step| step > 0.0);
-    (Driven { trial: model, accepted }, iterated)
+    left = room().shows_left().then(|| left.unwrap_or_else(|| model.clone()));
+    (Driven { trial: model, accepted, left }, iterated)
 }
 
 /// Check before a pass what only somebody who sees the whole model can see.

@@ -71,6 +71,14 @@ pub enum EventKind {
         /// The step length of the trial; `None` in the non-convex phase.
         step: Option<f64>,
     },
+    /// Two evaluations at the point of the swap differed: dropout, augmentation, evaluations over changing batches. The
+    /// line search allows for the difference.
+    Noise {
+        /// Difference of the losses.
+        loss: f64,
+        /// Relative difference of the squared gradient norms.
+        gradient: f64,
+    },
     /// The convex phase has converged and the parameters stand still.
     Converged {
         /// Why, with numbers.
@@ -117,10 +125,14 @@ pub struct Counters {
 pub struct Report {
     /// The phase it belongs to.
     pub phase: Phase,
-    /// What was seen. In the convex phase `batch_norm` and `mean_norm` are both the norm of the objective's gradient.
+    /// What was seen; the loss is the objective's. In the convex phase `batch_norm` and `mean_norm` are both the Euclidean
+    /// norm of the objective's gradient.
     pub observation: Observation,
     /// The step length at which the objective was evaluated; `None` in the non-convex phase.
     pub step_length: Option<f64>,
-    /// Loss at the accepted point; `None` before the first is known.
+    /// Objective at the accepted point; `None` before the first is known.
     pub accepted_loss: Option<f64>,
+    /// The part of the objective that is `l2 / 2` times the squared norm of the parameters; 0 without `l2`. The data's
+    /// loss is the observation's less this.
+    pub penalty: f64,
 }

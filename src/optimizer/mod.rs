@@ -15,9 +15,9 @@ use burn::optim::{ModuleOptimizer, Optimizer};
 use burn::tensor::{Device, Tensor};
 
 use crate::config::{ConvexitySwitchingConfig, MetricConfig};
-use crate::convex::SafeResort;
 use crate::convex::direction::Direction;
 use crate::convex::line_search::LineSearch;
+use crate::convex::{Outcome, SafeResort};
 use crate::detector::SwapDetector;
 use crate::error::{InitError, ParameterError, Refusal};
 
@@ -166,43 +166,57 @@ impl Optimizer for ConvexitySwitching {
         }
         let mut state = state.unwrap_or_else(|| SwitchingState::new(self.shared.clone()));
         self.adopt(&mut state, &tensor.device());
-        let (plan, metric) = {
-            let mut room = self.room();
-            (room.enter(&mut state.ticket, lr, tensor.dtype()), room.metric())
-        };
+        let orders = self.room().enter(&mut state.ticket, lr, tensor.dtype(), columns);
         let inner = &self.shared.inner;
         let root_metric = |state: &SwitchingState<D>| {
-            metric.then(|| state.inner.as_ref().and_then(|state| inner.root_metric::<D>(state))).flatten()
+            let diagonal = || inner.root_metric::<D>(state.inner.as_ref()?);
+            orders.metric.then(diagonal).flatten()
         };
-        let tensor = match plan {
+        let parameters = || tensor.clone().reshape([1, columns]);
+        let tensor = match orders.plan {
             Plan::Inner { share, close } => {
-                let row = grad.clone().reshape([1, columns]);
-                let norm = squared_norm(&row);
-                state.add(row, share, close);
-                let mean_norm = close.and_then(|_| state.sum.take()).map(|sum| squared_norm(&sum));
-                {
-                    let mut room = self.room();
-                    room.push_norm(norm);
-                    if let Some(mean_norm) = mean_norm {
-                        room.push_products(mean_norm);
-                    }
-                }
                 // Left over where a parameter sat out the pass that handed back.
-                let tensor = state.vectors.take().map_or(tensor, |vectors| vectors.base);
-                let (tensor, after) = inner.step(lr, tensor, grad, state.inner.take());
+                let base = state.vectors.take().map(|vectors| vectors.base);
+                let grad = match orders.l2 > 0.0 {
+                    true => grad + tensor.clone().mul_scalar(orders.l2),
+                    false => grad,
+                };
+                let row = grad.clone().reshape([1, columns]);
+                self.room().push_norm(squared_norm(&row));
+                state.add(row, share, close);
+                if let Some(mean) = close.and_then(|_| state.sum.take()) {
+                    let penalty = (orders.l2 > 0.0).then(|| squared_norm(&parameters()));
+                    self.room().push_products([Some(squared_norm(&mean)), penalty, None]);
+                }
+                let (tensor, after) = inner.step(lr, base.unwrap_or(tensor), grad, state.inner.take());
                 state.inner = after;
+                if orders.keep {
+                    state.vectors = Some(Vectors::at(tensor.clone()));
+                }
                 tensor
             }
-            Plan::Collect { share, close } => {
+            Plan::Collect { share, first, close } => {
+                if first {
+                    state.sum = None;
+                }
                 state.add(grad.reshape([1, columns]), share, close);
-                if close.is_some() {
-                    if let Some(root) = root_metric(&state) {
-                        state.sum = state.sum.map(|sum| sum * root);
-                    }
+                if close.is_some()
+                    && let Some(mean) = state.sum.take()
+                {
+                    let penalty = (orders.l2 > 0.0).then(|| squared_norm(&parameters()));
+                    let gradient = match orders.l2 > 0.0 {
+                        true => mean + parameters().mul_scalar(orders.l2),
+                        false => mean,
+                    };
+                    let norm = squared_norm(&gradient);
+                    let gradient = match root_metric(&state) {
+                        Some(root) => gradient * root,
+                        None => gradient,
+                    };
                     let vectors = state.vectors.get_or_insert_with(|| Vectors::at(tensor.clone()));
-                    if let Some(gradient) = &state.sum {
-                        self.room().push_products(vectors.products(gradient));
-                    }
+                    let products = vectors.products(&gradient);
+                    self.room().push_products([Some(norm), penalty, Some(products)]);
+                    state.sum = Some(gradient);
                 }
                 tensor
             }
@@ -213,7 +227,7 @@ impl Optimizer for ConvexitySwitching {
                     Some(vectors) => vectors.apply(tensor, gradient, &next, root),
                     None => tensor,
                 };
-                if matches!(next.outcome, crate::convex::Outcome::HandBack { .. }) {
+                if matches!(next.outcome, Outcome::HandBack { .. }) {
                     state.vectors = None;
                 }
                 tensor
@@ -300,6 +314,8 @@ impl Builder {
                 max_hold_off: resort.max_hold_off,
             }),
             metric,
+            check: config.evaluation.check,
+            l2: config.l2,
             config: serde_json::to_value(&config).unwrap_or_default(),
         };
         let detector = self.detector.unwrap_or_else(|| config.detector.build());

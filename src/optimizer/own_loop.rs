@@ -55,7 +55,7 @@ impl ConvexitySwitching {
         let mut own = self.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let optim = own.get_or_insert_with(|| self.module_optimizer());
         self.room().feed.own = true;
-        let mut driven = Driven { trial: model, accepted: None };
+        let mut driven = Driven::at(model);
         let mut outcome = StepOutcome { phase: self.phase(), evaluations: 0, loss: None, accepted: false };
         // The model comes in at the accepted point, its trial point is found again by the record of the search.
         self.room().feed.reveal = self.room_has_trial();
@@ -77,14 +77,14 @@ impl ConvexitySwitching {
             });
             driven = next;
             let phase = self.phase();
-            let resting = phase == Phase::Convex && !reveals && driven.accepted.is_none();
+            let resting = self.room().rests();
             outcome.accepted |= committed || outcome.phase == Phase::NonConvex;
             if outcome.phase == Phase::NonConvex || phase == Phase::NonConvex || committed || resting {
                 break;
             }
         }
         outcome.loss = self.accepted_loss().filter(|_| outcome.phase == Phase::Convex);
-        (driven.accepted.unwrap_or(driven.trial), outcome)
+        (driven.into_shown(), outcome)
     }
 
     fn room_has_trial(&self) -> bool {

@@ -36,8 +36,12 @@ pub(crate) struct Parts {
     pub window: Option<u64>,
     pub evaluation_batches: Option<u64>,
     pub resort: Option<Resort>,
+    /// Whether evaluations are checked for noise at the swap.
+    pub check: bool,
     /// Whether the metric is the diagonal of the inner optimizer.
     pub metric: bool,
+    /// Weight of half the squared norm of the parameters in the objective.
+    pub l2: f64,
     /// The configuration as it goes into the record, to refuse a record of another one.
     pub config: Value,
 }
@@ -55,8 +59,9 @@ pub(crate) struct Resort {
 pub(crate) enum Plan {
     /// Step the inner optimizer and add `share` times the gradient to the window's sum.
     Inner { share: f64, close: Option<f64> },
-    /// Stand still and add `share` times the gradient to the evaluation's sum; divide by `close` when it ends.
-    Collect { share: f64, close: Option<f64> },
+    /// Stand still and add `share` times the gradient to the evaluation's sum, which is new in its `first` pass; divide by
+    /// `close` when it ends.
+    Collect { share: f64, first: bool, close: Option<f64> },
     /// Carry out a move.
     Apply(SharedMove),
 }
@@ -91,6 +96,16 @@ impl<'de> Deserialize<'de> for SharedMove {
     }
 }
 
+/// A pass's plan with the settings of the run.
+#[derive(Clone, Debug)]
+pub(crate) struct Orders {
+    pub plan: Plan,
+    pub metric: bool,
+    pub l2: f64,
+    /// An accepted point left behind is shown in the place of the inner optimizer's: keep the latter in the states.
+    pub keep: bool,
+}
+
 /// A tensor's place in the room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ticket {
@@ -116,8 +131,11 @@ pub(crate) struct Feed {
     pub epoch_items: usize,
     /// Losses of the coming pass.
     pub losses: Vec<Tensor<1>>,
-    /// The wrapper was loaded from a checkpoint: it stands at the accepted point, not at the trial point.
+    /// The wrapper was loaded from a checkpoint: it stands at the point it shows, and the next pass only goes back to
+    /// where the optimizer was.
     pub reveal: bool,
+    /// The pass just finished did so.
+    pub revealed: bool,
     /// The tracked loader must start the epoch anew: its first batch only revealed the trial point.
     pub restart_epoch: bool,
     /// Parameters with a gradient in the coming pass, where somebody sees the whole model.
@@ -156,6 +174,8 @@ struct Book {
     open: bool,
     plan: Plan,
     seen: usize,
+    /// Parameters (not tensors) seen in the open or last pass.
+    elements: usize,
     /// Tensors seen in the last pass of the non-convex phase: the set every evaluation must see.
     tensors: usize,
     slots: Vec<u64>,
@@ -170,6 +190,10 @@ struct Book {
     events: Vec<Event>,
     counters: Counters,
     windows: u64,
+    /// The loss at an accepted point of an earlier convex phase that nothing has reached since.
+    left: Option<f64>,
+    /// The penalty's part of the objective when it was last evaluated.
+    penalty: f64,
     gradient_norm: Option<f64>,
     step_length: Option<f64>,
     hold_off: u64,
@@ -210,6 +234,7 @@ impl Room {
             open: false,
             plan: Plan::Inner { share: 1.0, close: None },
             seen: 0,
+            elements: 0,
             tensors: 0,
             slots: Vec::new(),
             lr: 0.0,
@@ -222,6 +247,8 @@ impl Room {
             events: Vec::new(),
             counters: Counters::default(),
             windows: 0,
+            left: None,
+            penalty: 0.0,
             gradient_norm: None,
             step_length: None,
             hold_off: parts.resort.map_or(0, |resort| resort.hold_off),
@@ -258,18 +285,37 @@ impl Room {
         self.book.refusal.as_ref()
     }
 
-    pub fn metric(&self) -> bool {
-        self.parts.metric
-    }
-
     /// The step length at which the parameters stand away from the accepted point.
     pub fn trial_step(&self) -> f64 {
         self.descent.as_ref().map_or(0.0, Descent::step)
     }
 
-    /// The loss at the accepted point.
+    /// Whether the convex phase has converged and the parameters stand still.
+    pub fn rests(&self) -> bool {
+        self.descent.as_ref().is_some_and(Descent::is_resting)
+    }
+
+    /// The loss at the accepted point: of the convex phase, or of the one it left behind and is still the best.
     pub fn accepted_loss(&self) -> Option<f64> {
-        self.descent.as_ref().and_then(Descent::base_value)
+        let base = self.descent.as_ref().and_then(Descent::base_value);
+        self.book.left.map_or(base, |left| Some(base.map_or(left, |base| base.min(left))))
+    }
+
+    /// Whether an accepted point left behind is still the one to be shown.
+    pub fn shows_left(&self) -> bool {
+        self.book.left.is_some()
+    }
+
+    /// Plan a pass that goes to the trial point.
+    pub fn go_to_trial(&mut self) {
+        self.book.next = Some(SharedMove::new(Move { step: self.trial_step(), ..Move::default() }));
+    }
+
+    /// The point left behind has been passed.
+    fn release(&mut self, loss: Option<f64>) {
+        if loss.is_some_and(|loss| self.book.left.is_some_and(|left| loss < left)) {
+            self.book.left = None;
+        }
     }
 
     /// The move that waits for the next pass.
@@ -370,7 +416,7 @@ impl Room {
     // ---- passes ----
 
     /// A tensor comes by: what it does in this pass.
-    pub fn enter(&mut self, ticket: &mut Ticket, lr: f64, dtype: DType) -> Plan {
+    pub fn enter(&mut self, ticket: &mut Ticket, lr: f64, dtype: DType, elements: usize) -> Orders {
         if self.book.open && ticket.slot.is_some() && ticket.pass == self.book.pass {
             self.finish_pass();
         }
@@ -394,7 +440,13 @@ impl Room {
         ticket.pass = self.book.pass;
         self.book.slots[slot] = self.book.pass;
         self.book.seen += 1;
-        self.book.plan.clone()
+        self.book.elements += elements;
+        Orders {
+            plan: self.book.plan.clone(),
+            metric: self.parts.metric,
+            l2: self.parts.l2,
+            keep: self.book.left.is_some(),
+        }
     }
 
     /// Whether the open pass is the last of its window or evaluation.
@@ -416,11 +468,13 @@ impl Room {
         self.book.open = true;
         self.book.pass += 1;
         self.book.seen = 0;
+        self.book.elements = 0;
         self.book.lr = lr;
-        let reveal = std::mem::take(&mut self.feed.reveal);
-        let spends_batch = if reveal && self.trial_step() > 0.0 {
-            // A resumed wrapper stands at the accepted point: this pass only goes to the trial point again.
-            let step = self.trial_step();
+        let reveal = std::mem::take(&mut self.feed.reveal) && (self.trial_step() > 0.0 || self.book.left.is_some());
+        self.feed.revealed = reveal;
+        let spends_batch = if reveal {
+            // Behind an accepted point left behind the base point comes first; `drive` goes on to the trial point.
+            let step = if self.book.left.is_some() { 0.0 } else { self.trial_step() };
             self.book.plan = Plan::Apply(SharedMove::new(Move { step, ..Move::default() }));
             self.feed.restart_epoch = true;
             false
@@ -466,7 +520,7 @@ impl Room {
         tally.passes += 1;
         tally.total += relative;
         tally.layout.push((relative, summed, 0, 0));
-        let total = tally.total;
+        let (total, passes) = (tally.total, tally.passes);
         let convex = self.book.phase == Phase::Convex;
         let configured = match convex {
             true => self.parts.evaluation_batches.filter(|_| !self.feed.own),
@@ -475,7 +529,7 @@ impl Room {
         let close = self.closes(configured).then_some(total);
         let share = relative / summed;
         self.book.plan = match convex {
-            true => Plan::Collect { share, close },
+            true => Plan::Collect { share, first: passes == 1, close },
             false => Plan::Inner { share, close },
         };
     }
@@ -487,8 +541,8 @@ impl Room {
     }
 
     /// A tensor's inner products at the end of a window or an evaluation.
-    pub fn push_products(&mut self, products: Tensor<1>) {
-        self.book.products.push(products);
+    pub fn push_products(&mut self, products: [Option<Tensor<1>>; 3]) {
+        products.into_iter().flatten().for_each(|products| self.book.products.push(products));
     }
 
     /// All tensors have been visited: decide what is due. Does nothing where no pass is open.
@@ -556,13 +610,14 @@ impl Room {
                 weights += relative;
             }
         }
-        let loss = (weights == tally.total && weights > 0.0).then(|| loss / weights);
+        let mut sums = sum_contributions(&products, self.book.seen).into_iter();
+        let norm = sums.next().unwrap_or(f64::NAN).sqrt();
+        let squares = if self.parts.l2 > 0.0 { sums.next().unwrap_or(f64::NAN) } else { 0.0 };
+        self.book.penalty = 0.5 * self.parts.l2 * squares;
+        let loss = (weights == tally.total && weights > 0.0).then(|| loss / weights + self.book.penalty);
         match self.book.phase {
-            Phase::NonConvex => {
-                let mean_norm = products.iter().sum::<f64>().sqrt();
-                self.close_window(batch_norms / layout.len() as f64, mean_norm, loss);
-            }
-            Phase::Convex => self.close_evaluation(&products, loss),
+            Phase::NonConvex => self.close_window(batch_norms / layout.len() as f64, norm, loss),
+            Phase::Convex => self.close_evaluation(to_products(sums.as_slice()), norm, loss),
         }
     }
 
@@ -579,13 +634,20 @@ impl Room {
     }
 
     fn report(&mut self, observation: Observation, step_length: Option<f64>) {
-        let report = Report { phase: self.book.phase, observation, step_length, accepted_loss: self.accepted_loss() };
+        let report = Report {
+            phase: self.book.phase,
+            observation,
+            step_length,
+            accepted_loss: self.accepted_loss(),
+            penalty: self.book.penalty,
+        };
         self.reports.retain(|sender| sender.send(report.clone()).is_ok());
     }
 
     fn close_window(&mut self, batch_norm: f64, mean_norm: f64, loss: Option<f64>) {
         self.book.windows += 1;
         self.book.gradient_norm = Some(batch_norm);
+        self.release(loss);
         let observation = self.observation(batch_norm, mean_norm, loss);
         self.report(observation, None);
         if !batch_norm.is_finite() || loss.is_some_and(|loss| !loss.is_finite()) {
@@ -607,20 +669,21 @@ impl Room {
             self.parts.direction.boxed(),
             self.parts.search.boxed(),
             self.parts.resort.map(|resort| resort.stall),
-        );
+        )
+        .with_check(self.parts.check);
         self.descent = Some(self.first_trial(descent));
         self.event(EventKind::Swap { reason });
     }
 
-    /// The first trial goes as far as a step of the inner optimizer did: about `lr` in every coordinate.
+    /// The first trial goes as far as a step of the inner optimizer did: about `lr` in every parameter.
     fn first_trial(&self, descent: Descent) -> Descent {
         match self.parts.metric {
             true => descent.with_first_step(self.book.lr),
-            false => descent.with_first_length(self.book.lr),
+            false => descent.with_first_length(self.book.lr * (self.book.elements as f64).sqrt()),
         }
     }
 
-    fn close_evaluation(&mut self, products: &[f64], loss: Option<f64>) {
+    fn close_evaluation(&mut self, products: Products, norm: f64, loss: Option<f64>) {
         let Some(descent) = self.descent.as_mut() else {
             return;
         };
@@ -628,8 +691,6 @@ impl Room {
         counters.gradient_evaluations += 1;
         counters.loss_evaluations += u64::from(loss.is_some());
         let step = descent.step();
-        let products = sum_products(products, self.book.seen);
-        let norm = products.gg.sqrt();
         self.book.gradient_norm = Some(norm);
         let evaluation = Evaluation { loss, products, cost: self.book.counters.cost };
         let mut notes = Vec::new();
@@ -637,9 +698,12 @@ impl Room {
         for note in notes {
             self.note(note);
         }
+        let base = self.descent.as_ref().and_then(Descent::base_value);
+        self.release(base);
         let observation = self.observation(norm, norm, loss);
         self.report(observation, Some(step));
-        let stays = next == Move { outcome: Outcome::Rest, ..Move::default() };
+        let leaves = matches!(next.outcome, Outcome::HandBack { .. });
+        let stays = next.commit.is_none() && next.direction.is_none() && step == 0.0 && next.step == 0.0 && !leaves;
         self.book.next = (!stays).then(|| SharedMove::new(next));
     }
 
@@ -654,6 +718,7 @@ impl Room {
                 self.event(EventKind::Restart { reason });
             }
             Note::NonFinite { step } => self.event(EventKind::NonFinite { phase: Phase::Convex, step: Some(step) }),
+            Note::Noise { loss, gradient } => self.event(EventKind::Noise { loss, gradient }),
             Note::Converged { reason } => self.event(EventKind::Converged { reason }),
         }
     }
@@ -661,6 +726,9 @@ impl Room {
     /// A move has been carried out by all tensors.
     fn applied(&mut self, applied: &Move) {
         if let Outcome::HandBack { reason } = &applied.outcome {
+            if self.feed.attached && self.book.left.is_none() {
+                self.book.left = self.descent.as_ref().and_then(Descent::base_value);
+            }
             self.book.phase = Phase::NonConvex;
             self.descent = None;
             self.book.step_length = None;
@@ -736,15 +804,19 @@ fn difference(saved: &Value, ours: &Value) -> Option<String> {
     keys.into_iter().find(|key| saved.get(*key) != ours.get(*key)).cloned()
 }
 
-/// Sum the tensors' contributions: `[gg]` each, or `[g, y, d]` against itself and against the rows.
-fn sum_products(values: &[f64], tensors: usize) -> Products {
+/// Sum the tensors' contributions, which have one layout.
+fn sum_contributions(values: &[f64], tensors: usize) -> Vec<f64> {
     let each = values.len() / tensors.max(1);
     let mut sum = vec![0.0; each];
     for contribution in values.chunks_exact(each.max(1)) {
         sum.iter_mut().zip(contribution).for_each(|(sum, value)| *sum += value);
     }
-    match sum.as_slice() {
-        [] => Products::default(),
+    sum
+}
+
+/// Read `[gg]`, or `[g, y, d]` against itself and against the rows.
+fn to_products(sums: &[f64]) -> Products {
+    match sums {
         [gg] => Products { gg: *gg, ..Products::default() },
         [gg, gy, gd, _, yy, yd, _, _, dd, rows @ ..] => Products {
             gg: *gg,

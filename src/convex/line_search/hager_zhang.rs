@@ -116,13 +116,6 @@ pub struct HagerZhang {
 }
 
 impl HagerZhang {
-    /// Add the known noise of the objective's value, in its own unit, to the rise `eps` that counts as rounding. A noise
-    /// that is not positive counts as 0, the default.
-    pub fn with_noise(mut self, noise: f64) -> Self {
-        self.noise = noise.max(0.0);
-        self
-    }
-
     fn advance(&mut self, line: Option<Line>) -> Decision {
         self.line = line;
         let HagerZhangConfig { delta, max_evaluations, .. } = self.config;
@@ -144,7 +137,7 @@ impl HagerZhang {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Saved {
-    HagerZhang(Option<Line>),
+    HagerZhang { line: Option<Line>, noise: f64 },
 }
 
 impl LineSearch for HagerZhang {
@@ -157,13 +150,17 @@ impl LineSearch for HagerZhang {
         self.advance(line)
     }
 
+    fn set_noise(&mut self, noise: f64) {
+        self.noise = noise.max(0.0);
+    }
+
     fn state(&self) -> Value {
-        json!(Saved::HagerZhang(self.line.clone()))
+        json!(Saved::HagerZhang { line: self.line.clone(), noise: self.noise })
     }
 
     fn restore(&mut self, state: Value) -> Result<(), StateError> {
-        let Saved::HagerZhang(line) = StateError::read("hager_zhang", state)?;
-        self.line = line;
+        let Saved::HagerZhang { line, noise } = StateError::read("hager_zhang", state)?;
+        (self.line, self.noise) = (line, noise);
         Ok(())
     }
 
@@ -572,7 +569,9 @@ mod tests {
         };
         let strict = run(&mut search(), Shown::Both, &offset, 0.5);
         assert_eq!(strict.end, Decision::Fail(SearchFailure::BudgetSpent));
-        let lenient = run(&mut search().with_noise(2e-3), Shown::Both, &offset, 0.5);
+        let mut tolerant = search();
+        tolerant.set_noise(2e-3);
+        let lenient = run(&mut tolerant, Shown::Both, &offset, 0.5);
         assert_eq!(lenient.end, Decision::Accept(0.5));
     }
 

@@ -66,6 +66,11 @@ pub trait LineSearch: Debug + Send + Sync + 'static {
     /// Take in the function at the step length asked for, and decide what comes next.
     fn observe(&mut self, point: Point) -> Decision;
 
+    /// Allow for noise of this size in the objective's value, in its own unit. Searches without a tolerance ignore it.
+    fn set_noise(&mut self, noise: f64) {
+        let _ = noise;
+    }
+
     /// Whether the search cannot work without the objective's value.
     fn needs_value(&self) -> bool {
         false

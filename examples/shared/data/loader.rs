@@ -1,6 +1,6 @@
-//! Data sets in memory, and the loader that serves them: uploaded once, gathered on the device
-//! batch by batch, in an order that depends on nothing but (seed, epoch), so that a resumed run
-//! sees the batches of an undisturbed one.
+//! The loader that serves images: uploaded once, gathered on the device batch by batch, in an order
+//! that depends on nothing but (seed, epoch), so that a resumed run sees the batches of an
+//! undisturbed one.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,135 +10,7 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-/// Why a data set or a loader cannot be made.
-#[derive(Debug, PartialEq, thiserror::Error)]
-pub enum DataError {
-    #[error("the data set is empty: at least one image is needed")]
-    Empty,
-    #[error("a batch size of 0 never ends an epoch: choose 1 to {items}")]
-    ZeroBatch { items: usize },
-    #[error("a batch of {batch_size} is larger than the data ({items} images): choose 1 to {items}")]
-    BatchTooLarge { batch_size: usize, items: usize },
-    #[error("{pixels} pixel values do not make {labels} images of {channels} x {side} x {side}")]
-    Shape { pixels: usize, labels: usize, channels: usize, side: usize },
-    #[error("image {image} has the label {label}, but the {classes} classes are numbered from 0")]
-    Label { image: usize, label: usize, classes: usize },
-}
-
-/// Square images and their classes, in host memory.
-#[derive(Clone, Debug)]
-pub struct Images {
-    /// `[images, channels, side, side]`, row by row.
-    pub pixels: Vec<f32>,
-    pub labels: Vec<u8>,
-    pub channels: usize,
-    pub side: usize,
-    pub classes: usize,
-}
-
-/// A data set's two parts.
-#[derive(Clone, Debug)]
-pub struct Split {
-    pub train: Images,
-    pub valid: Images,
-}
-
-impl Images {
-    /// # Errors
-    /// [`DataError`] where the lengths do not fit together or a label names no class.
-    pub fn new(pixels: Vec<f32>, labels: Vec<u8>, [channels, side, classes]: [usize; 3]) -> Result<Self, DataError> {
-        if labels.is_empty() {
-            return Err(DataError::Empty);
-        }
-        if pixels.len() != labels.len() * channels * side * side {
-            let (pixels, labels) = (pixels.len(), labels.len());
-            return Err(DataError::Shape { pixels, labels, channels, side });
-        }
-        if let Some(image) = labels.iter().position(|&label| usize::from(label) >= classes) {
-            let label = labels[image].into();
-            return Err(DataError::Label { image, label, classes });
-        }
-        Ok(Self { pixels, labels, channels, side, classes })
-    }
-
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// The images at `indices`, in that order.
-    pub fn subset(&self, indices: &[usize]) -> Self {
-        let volume = self.channels * self.side * self.side;
-        let image = |&i: &usize| &self.pixels[i * volume..(i + 1) * volume];
-        Self {
-            pixels: indices.iter().flat_map(image).copied().collect(),
-            labels: indices.iter().map(|&i| self.labels[i]).collect(),
-            ..*self
-        }
-    }
-
-    /// Resampled bilinearly to `side` x `side`. Pixels are areas (corners are not aligned), as in
-    /// PyTorch's default.
-    pub fn resized(&self, side: usize) -> Self {
-        let scale = self.side as f32 / side as f32;
-        // For each target coordinate the two source coordinates and the weight of the second.
-        let taps: Vec<(usize, usize, f32)> = (0..side)
-            .map(|target| {
-                let source = ((target as f32 + 0.5) * scale - 0.5).max(0.0);
-                let first = (source as usize).min(self.side - 1);
-                (first, (first + 1).min(self.side - 1), source - first as f32)
-            })
-            .collect();
-        let plane = |plane: &[f32]| -> Vec<f32> {
-            let row = |y: usize, &(x0, x1, w): &(usize, usize, f32)| {
-                plane[y * self.side + x0] * (1.0 - w) + plane[y * self.side + x1] * w
-            };
-            let pixel = |&(y0, y1, w): &(usize, usize, f32), x| row(y0, x) * (1.0 - w) + row(y1, x) * w;
-            taps.iter().flat_map(|y| taps.iter().map(move |x| pixel(y, x))).collect()
-        };
-        let pixels = self.pixels.chunks_exact(self.side * self.side).flat_map(plane).collect();
-        Self { pixels, side, labels: self.labels.clone(), ..*self }
-    }
-
-    /// `(pixel - mean) / deviation`, with one mean and one deviation a channel.
-    pub fn normalised(mut self, mean: &[f32], deviation: &[f32]) -> Self {
-        for (i, plane) in self.pixels.chunks_exact_mut(self.side * self.side).enumerate() {
-            let channel = i % self.channels;
-            plane.iter_mut().for_each(|pixel| *pixel = (*pixel - mean[channel]) / deviation[channel]);
-        }
-        self
-    }
-
-    /// One copy on the device, which any number of loaders can share.
-    pub fn upload(&self, device: &Device) -> DeviceImages {
-        let device = &device.clone().without_autodiff();
-        let shape = [self.len(), self.channels, self.side, self.side];
-        let labels: Vec<i32> = self.labels.iter().map(|&label| label.into()).collect();
-        DeviceImages {
-            pixels: Tensor::from_data(TensorData::new(self.pixels.clone(), shape), device),
-            labels: Tensor::from_data(TensorData::new(labels, [self.len()]), device),
-        }
-    }
-}
-
-/// Mean and deviation of the digits' training pixels, on the scale 0 to 1.
-const DIGITS_MEAN: f32 = 0.305_11;
-const DIGITS_DEVIATION: f32 = 0.376_02;
-
-/// The 1,797 embedded digits (see `data/README.md`) as 1,437 for training and 360 for validation,
-/// resampled to `side`.
-pub fn digits(side: usize) -> Split {
-    const TRAIN: usize = 1437;
-    const SPLIT_SEED: u64 = 1;
-    let records = include_bytes!("../data/digits.bin").chunks_exact(65);
-    let labels: Vec<u8> = records.clone().map(|record| record[0]).collect();
-    let pixels = records.flat_map(|record| &record[1..]).map(|&pixel| f32::from(pixel) / 16.0).collect();
-    let all = Images::new(pixels, labels, [1, 8, 10])
-        .expect("the embedded digits are well formed")
-        .resized(side)
-        .normalised(&[DIGITS_MEAN], &[DIGITS_DEVIATION]);
-    let order = permutation(all.len(), SPLIT_SEED, 0);
-    Split { train: all.subset(&order[..TRAIN]), valid: all.subset(&order[TRAIN..]) }
-}
+use super::DataError;
 
 /// A permutation of `0..len` that depends on its arguments alone: Fisher-Yates over SplitMix64
 /// (Steele, Lea and Flood 2014). It is written out because a random number crate may change its
@@ -324,6 +196,7 @@ impl DataLoaderIterator<ImageBatch> for EpochIterator<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shared::data::Images;
 
     /// Ten images of one pixel, whose value is the label.
     fn ten() -> DeviceImages {
@@ -340,33 +213,6 @@ mod tests {
 
     fn epoch(loader: &dyn DataLoader<ImageBatch>) -> Vec<Vec<i64>> {
         loader.iter().map(|batch| labels(batch.unwrap())).collect()
-    }
-
-    #[test]
-    fn the_digits_are_split_normalised_and_complete() {
-        let Split { train, valid } = digits(8);
-        assert_eq!((train.len(), valid.len()), (1437, 360));
-        // load_digits() has 178 182 177 183 181 182 181 179 174 180 of the ten classes.
-        let mut counts = [0; 10];
-        train.labels.iter().chain(&valid.labels).for_each(|&label| counts[usize::from(label)] += 1);
-        assert_eq!(counts, [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]);
-
-        let mean = |power| {
-            let sum: f64 = train.pixels.iter().map(|&pixel| f64::from(pixel).powi(power)).sum();
-            sum / train.pixels.len() as f64
-        };
-        assert!(mean(1).abs() < 1e-4, "{}", mean(1));
-        assert!((mean(2) - 1.0).abs() < 1e-4, "{}", mean(2));
-        assert_eq!(digits(32).valid.pixels.len(), 360 * 32 * 32);
-    }
-
-    #[test]
-    fn resampling_is_bilinear_without_aligned_corners() {
-        // The example of torch.nn.Upsample(scale_factor=2, mode="bilinear"), less 1.
-        let image = Images::new(vec![0.0, 1.0, 2.0, 3.0], vec![0], [1, 2, 1]).unwrap();
-        let expected = [[0.0, 0.25, 0.75, 1.0], [0.5, 0.75, 1.25, 1.5], [1.5, 1.75, 2.25, 2.5], [2.0, 2.25, 2.75, 3.0]];
-        assert_eq!(image.resized(4).pixels, expected.concat());
-        assert_eq!(image.resized(2).pixels, image.pixels);
     }
 
     #[test]
@@ -429,14 +275,10 @@ mod tests {
     }
 
     #[test]
-    fn impossible_batches_and_data_are_refused_by_name() {
+    fn impossible_batches_are_refused_by_name() {
         let error = |batch_size| EpochLoader::sequential(&ten(), batch_size).err();
         assert_eq!(error(0), Some(DataError::ZeroBatch { items: 10 }));
         assert_eq!(error(11), Some(DataError::BatchTooLarge { batch_size: 11, items: 10 }));
         assert_eq!(error(10), None);
-        let images = |pixels: usize, labels| Images::new(vec![0.0; pixels], labels, [1, 1, 10]).err();
-        assert_eq!(images(0, vec![]), Some(DataError::Empty));
-        assert!(matches!(images(1, vec![0, 1]), Some(DataError::Shape { .. })));
-        assert_eq!(images(2, vec![9, 10]), Some(DataError::Label { image: 1, label: 10, classes: 10 }));
     }
 }

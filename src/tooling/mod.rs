@@ -1,0 +1,20 @@
+//! The `burn-convexity` command: schema, starting files, checks, explanations and a language server. All of it rests on
+//! the rules of [`config`](crate::config).
+
+mod cli;
+mod edit;
+mod explain;
+mod format;
+mod init;
+mod render;
+mod server;
+mod shape;
+mod tree;
+
+pub use cli::run;
+pub use server::serve;
+
+/// The schema's file name, by which a `$schema` is recognised.
+const SCHEMA_FILE: &str = "convexity-switching.schema.json";
+/// The names of configuration files; `*` stands for anything.
+const PATTERNS: [&str; 4] = ["*switching*.json", "*switching*.jsonc", "*.convexity.json", "*.convexity.jsonc"];
