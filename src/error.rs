@@ -95,6 +95,12 @@ pub enum Refusal {
         /// Parameters this optimizer was shown.
         seen: usize,
     },
+    /// The line search works from the loss, and nobody shows it.
+    #[error(
+        "the line search works from the loss and nobody shows it: wrap the model by `attach`, or take the line search \
+         hager_zhang"
+    )]
+    NoLoss,
     /// No parameter has a gradient.
     #[error("no parameter of the model has a gradient: unfreeze at least one")]
     NoParameters,

@@ -34,6 +34,8 @@ pub mod detector;
 mod error;
 mod learner;
 mod optimizer;
+#[cfg(feature = "cli")]
+pub mod tooling;
 
 pub use config::{ConfigError, ConvexitySwitchingConfig};
 pub use error::{InitError, ParameterError, Refusal, StateError};

@@ -1,37 +1,31 @@
-//! One experiment: a model trained by several methods from the same initial parameters in the same order of the data,
-//! each through Burn's Learner, and what is printed and left behind.
+//! One experiment: a model trained by several methods from the same initial parameters in the same order of the data, and
+//! what is printed and left behind.
 
 use std::fs;
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::module::Module;
-use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
-use burn::train::metric::{AccuracyMetric, LossMetric, MetricDefinition};
-use burn::train::renderer::{
-    EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining,
-};
-use burn::train::{Learner, SupervisedTraining};
-use burn_convexity::{ConvexitySwitching, ConvexitySwitchingConfig, EventKind, Phase, Report};
+use burn_convexity::ConvexitySwitchingConfig;
+use burn_convexity::config::{DetectorConfig, LineSearchConfig};
+use burn_convexity::convex::line_search::GoldenSectionConfig;
+use burn_convexity::detector::{AtWindowConfig, NeverConfig};
 use clap::{Parser, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::data::{EpochLoader, digits};
+use super::data::{DataSet, EpochLoader, load};
 use super::device::DeviceName;
+use super::methods::{self, Finished, Setup};
 use super::models::vit::VitConfig;
-use super::models::{Classifier, Loss, ModelKind, evaluate};
+use super::models::{Classifier, Loss, ModelKind};
 use super::plots;
-use super::report::{self, Counters, Method, Summary, Swap, TraceRow, TraceWriter};
+use super::run::{Summary, TraceRow, TraceWriter};
 
-/// What a method's run may fail with; the message is meant for the user.
+/// What a run may fail with; the message is meant for the user.
 pub type Failure = Box<dyn std::error::Error>;
 
-/// Train on the embedded digits with Adam, swap when the loss has become convex, and compare with Adam alone.
+/// Train with Adam, swap when the loss has become convex, and compare with Adam alone at equal cost.
 #[derive(Parser, Debug)]
 pub struct Arguments {
     /// Configuration of the switching optimizer (JSON); the library's defaults without it.
@@ -46,21 +40,50 @@ pub struct Arguments {
     /// Folder for summary.json, trace.jsonl and the plots.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Go on with the run in --out.
+    #[arg(long)]
+    resume: bool,
+    /// Replace the run in --out.
+    #[arg(long, conflicts_with = "resume")]
+    force: bool,
     /// flex, libtorch, libtorch-cuda:N or cuda:N.
     #[arg(long, default_value = "flex")]
     device: DeviceName,
     /// Methods to compare with at equal cost.
     #[arg(long, value_enum, default_value_t = Baseline::All)]
     baseline: Baseline,
-    /// cross-entropy, or mse of the softmax.
-    #[arg(long, default_value = "cross-entropy")]
-    loss: Loss,
-    /// Model: vit-mlp, vit-nomlp, vit-nomlp-wkewq, vit-nomlp-wkewq-wvwo or vgg5.
+    /// default: through the Learner. paper: a fixed swap at 30 % of the epochs, then one iteration of conjugate gradients
+    /// with a golden-section search an epoch, on the MSE of the softmax in batches of 512. detector: the same with the swap
+    /// where the published rule finds it.
+    #[arg(long, value_enum, default_value_t = Protocol::Default)]
+    protocol: Protocol,
+    /// cross-entropy, or mse of the softmax; mse for the published protocols.
+    #[arg(long)]
+    loss: Option<Loss>,
+    /// Weight decay in the objective of every method.
+    #[arg(long, default_value_t = 0.0)]
+    l2: f64,
+    /// vit-mlp, vit-nomlp, vit-nomlp-wkewq, vit-nomlp-wkewq-wvwo or vgg5.
     #[arg(long)]
     model: Option<ModelKind>,
-    /// Samples in a batch.
-    #[arg(long, default_value_t = 64)]
-    batch_size: usize,
+    /// Layers of the transformer.
+    #[arg(long)]
+    layers: Option<usize>,
+    /// Width of the transformer; 4 heads share it.
+    #[arg(long)]
+    width: Option<usize>,
+    /// digits (embedded), mnist, fashion-mnist, cifar10 or cifar100.
+    #[arg(long, default_value = "digits")]
+    dataset: DataSet,
+    /// Folder of the data sets that examples/data/fetch.sh brings.
+    #[arg(long, default_value = "data")]
+    data_dir: PathBuf,
+    /// Train on this many images, drawn once for all seeds.
+    #[arg(long)]
+    limit: Option<usize>,
+    /// Samples in a batch; 64, and 512 for the published protocols.
+    #[arg(long)]
+    batch_size: Option<usize>,
     /// Learning rate of Adam.
     #[arg(long, default_value_t = 1e-3)]
     lr: f64,
@@ -73,6 +96,14 @@ pub enum Baseline {
     Adam,
     AdamCosine,
     All,
+}
+
+/// How the method is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    Default,
+    Detector,
+    Paper,
 }
 
 /// What an example fixes.
@@ -92,95 +123,72 @@ pub fn main(defaults: Defaults) {
     }
 }
 
-/// The data and the model all methods start from.
-struct Setup {
-    train: EpochLoader,
-    /// The training data in a fixed order, for the final numbers.
-    measured: EpochLoader,
-    valid: EpochLoader,
-    model: Classifier,
-    epochs: usize,
-    lr: f64,
-    out: PathBuf,
-}
-
 fn run(arguments: &Arguments, defaults: Defaults) -> Result<(), Failure> {
-    let config = match &arguments.config {
-        Some(path) => ConvexitySwitchingConfig::load(path)?,
-        None => ConvexitySwitchingConfig::default(),
-    };
+    let published = arguments.protocol != Protocol::Default;
     let epochs = arguments.epochs.unwrap_or(defaults.epochs);
     if epochs == 0 {
         return Err("--epochs must be at least 1".into());
     }
+    let loss = arguments.loss.unwrap_or(if published { Loss::Mse } else { Loss::CrossEntropy });
+    let batch_size = arguments.batch_size.unwrap_or(if published { 512 } else { 64 });
     let kind = arguments.model.unwrap_or(defaults.model);
     let device = arguments.device.open()?;
+    let split = load(arguments.dataset, defaults.size.side, &arguments.data_dir, arguments.limit)?;
+    let size = size(arguments, defaults, &split.train)?;
     device.seed(arguments.seed);
-    let split = digits(32);
-    let (train, valid) = (split.train.upload(&device), split.valid.upload(&device));
-    let size = VitConfig { channels: 1, classes: 10, ..defaults.size };
     let network = kind.init(size, &device.clone().autodiff());
-    let model = Classifier::new(network, arguments.loss).materialize();
-    let parameters = model.num_params();
-    let name = format!("{kind}-{}-seed{}", arguments.loss, arguments.seed);
-    let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
-    fs::create_dir_all(&out).map_err(|error| format!("cannot write to {}: {error}", out.display()))?;
+    let model = Classifier::new(network, loss).materialize();
+    let (train, valid) = (split.train.upload(&device), split.valid.upload(&device));
+    let config = ConvexitySwitchingConfig { l2: arguments.l2, ..config(arguments, epochs)? };
+    let out = folder(arguments, kind, loss)?;
     let setup = Setup {
-        train: EpochLoader::shuffled(&train, arguments.batch_size, arguments.seed)?,
-        measured: EpochLoader::sequential(&train, arguments.batch_size)?,
-        valid: EpochLoader::sequential(&valid, valid.len())?,
+        train: EpochLoader::shuffled(&train, batch_size, arguments.seed)?,
+        measured: EpochLoader::sequential(&train, batch_size)?,
+        valid: EpochLoader::sequential(&valid, batch_size.min(valid.len()))?,
+        passes: train.len().div_ceil(batch_size),
         model,
         epochs,
         lr: arguments.lr,
         out: out.clone(),
+        resume: arguments.resume,
     };
+    let parameters = setup.model.num_params();
+    claim(arguments, &out, &json!({
+        "model": kind.to_string(), "dataset": arguments.dataset.to_string(), "images": train.len(), "loss": loss.to_string(),
+        "parameters": parameters, "epochs": epochs, "batch_size": batch_size, "lr": arguments.lr, "seed": arguments.seed,
+        "device": arguments.device.to_string(), "protocol": format!("{:?}", arguments.protocol), "config": config,
+    }))?;
     println!(
-        "{kind} ({parameters} parameters) on {} digits, {} loss, {epochs} epochs a method, {}, seed {}",
+        "{kind} ({parameters} parameters) on {} images of {}, {loss} loss, {epochs} epochs a method, {}, seed {}",
         train.len(),
-        arguments.loss,
+        arguments.dataset,
         arguments.device,
         arguments.seed
     );
 
-    let constant = || ModuleLrScheduler::from(arguments.lr);
-    let never = ConvexitySwitchingConfig::from_json(r#"{"detector": {"kind": "never"}}"#, "baseline")?;
-    let never = ConvexitySwitchingConfig { inner: config.inner.clone(), ..never };
+    let finished = train_all(arguments, &setup, &config)?;
     let mut trace = TraceWriter::create(&out.join("trace.jsonl"))?;
-    let mut rows = Vec::new();
-    let mut methods = Vec::new();
-    let mut method = |name: &str, config: &ConvexitySwitchingConfig, scheduler| -> Result<(), Failure> {
-        let (method, new) = train_with(&setup, name, config.init()?, scheduler)?;
-        for row in &new {
-            trace.write(row)?;
-        }
+    let mut rows: Vec<TraceRow> = Vec::new();
+    let mut all = Vec::new();
+    for Finished { method, rows: new } in finished {
+        new.iter().try_for_each(|row| trace.write(row))?;
         rows.extend(new);
-        methods.push(method);
-        Ok(())
-    };
-    if matches!(arguments.baseline, Baseline::Adam | Baseline::All) {
-        method("adam", &never, constant())?;
+        all.push(method);
     }
-    if matches!(arguments.baseline, Baseline::AdamCosine | Baseline::All) {
-        let steps = epochs * train.len().div_ceil(arguments.batch_size);
-        let cosine = CosineAnnealingLrSchedulerConfig::new(arguments.lr, steps).init()?;
-        method("adam_cosine", &never, cosine)?;
-    }
-    method("convexity_switching", &config, constant())?;
-
     let mut summary = Summary {
         model: kind.to_string(),
-        dataset: "digits".into(),
-        loss: arguments.loss.to_string(),
+        dataset: arguments.dataset.to_string(),
+        loss: loss.to_string(),
         parameters,
         seed: arguments.seed,
         device: arguments.device.to_string(),
         config: serde_json::to_value(&config)?,
-        methods,
+        methods: all,
     };
     summary.set_cost_to_adam(&rows);
     summary.save(&out.join("summary.json"))?;
-    let title = format!("{kind}, digits, {}, seed {}", arguments.loss, arguments.seed);
-    let ours: Vec<TraceRow> = rows.iter().filter(|row| row.method == "convexity_switching").cloned().collect();
+    let title = format!("{kind}, {}, {loss}, seed {}", arguments.dataset, arguments.seed);
+    let ours: Vec<TraceRow> = rows.iter().filter(|row| row.method == methods::OURS).cloned().collect();
     plots::norm_against_loss(&out.join("norm_against_loss.svg"), &title, &ours)?;
     plots::loss_against_cost(&out.join("loss_against_cost.svg"), &title, &rows)?;
     println!("\n{}", summary.table());
@@ -188,153 +196,105 @@ fn run(arguments: &Arguments, defaults: Defaults) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Train by one method through the Learner.
-fn train_with(
-    setup: &Setup,
-    name: &str,
-    switching: ConvexitySwitching,
-    scheduler: ModuleLrScheduler,
-) -> Result<(Method, Vec<TraceRow>), Failure> {
-    let start = Instant::now();
-    let reports = switching.reports();
-    let train = switching.track(setup.train.again());
-    let learner = Learner::new(switching.attach(setup.model.clone()), switching.clone().into(), scheduler);
-    let mut training = SupervisedTraining::new(setup.out.join(name), train, setup.valid.again())
-        .metrics((LossMetric::new(), AccuracyMetric::new()))
-        .metrics(switching.metrics())
-        .with_application_logger(None)
-        .num_epochs(setup.epochs)
-        .label(name);
-    if !std::io::stdout().is_terminal() {
-        training = training.renderer(Box::new(Lines::new(name, switching.reports())));
-    }
-    let result = training.launch(learner);
-    if let Some(error) = result.error {
-        return Err(error.to_string().into());
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    let model = result.model.into_inner();
-    let on_train = evaluate(&model, &setup.measured)?;
-    let on_valid = evaluate(&model, &setup.valid)?;
-    let rows: Vec<TraceRow> = reports.try_iter().map(|report| row(name, &report, seconds)).collect();
-    let counters = switching.counters();
-    let events = switching.events();
-    let swap = events.iter().find_map(|event| match &event.kind {
-        EventKind::Swap { reason } => {
-            Some(Swap { window: event.window as usize, cost: event.cost, reason: reason.clone() })
+/// Every method that was asked for, from the same start.
+fn train_all(arguments: &Arguments, setup: &Setup, config: &ConvexitySwitchingConfig) -> Result<Vec<Finished>, Failure> {
+    let never = ConvexitySwitchingConfig { detector: DetectorConfig::Never(NeverConfig {}), ..config.clone() };
+    let adam = matches!(arguments.baseline, Baseline::Adam | Baseline::All);
+    let cosine = matches!(arguments.baseline, Baseline::AdamCosine | Baseline::All);
+    let mut finished = Vec::new();
+    let mut baselines = |suffix: &str, epochs: usize| -> Result<(), Failure> {
+        let setup = Setup { epochs, ..setup.clone() };
+        if adam {
+            let constant = ModuleLrScheduler::from(setup.lr);
+            finished.push(methods::in_learner(&setup, &format!("adam{suffix}"), &never, constant)?);
         }
-        _ => None,
-    });
-    let method = Method {
-        name: name.into(),
-        epochs: setup.epochs,
-        cost: counters.cost,
-        seconds,
-        train_loss: on_train.loss,
-        train_accuracy: on_train.accuracy,
-        valid_loss: on_valid.loss,
-        valid_accuracy: on_valid.accuracy,
-        cost_to_adam: None,
-        swap,
-        events: events.iter().map(|event| json!(event)).collect(),
-        counters: Counters {
-            passes: counters.passes as usize,
-            loss_evaluations: counters.loss_evaluations as usize,
-            gradient_evaluations: counters.gradient_evaluations as usize,
-            iterations: counters.iterations as usize,
-            restarts: counters.restarts as usize,
-        },
+        if cosine {
+            let decay = CosineAnnealingLrSchedulerConfig::new(setup.lr, epochs * setup.passes).init()?;
+            finished.push(methods::in_learner(&setup, &format!("adam_cosine{suffix}"), &never, decay)?);
+        }
+        Ok(())
     };
-    Ok((method, rows))
-}
-
-/// A window or an evaluation as a line of the trace. In the convex phase the loss is that of the accepted point.
-fn row(name: &str, report: &Report, seconds: f64) -> TraceRow {
-    let seen = &report.observation;
-    TraceRow {
-        method: name.into(),
-        window: seen.window as usize,
-        epoch: seen.cost.round() as usize,
-        cost: seen.cost,
-        phase: match report.phase {
-            Phase::NonConvex => report::Phase::NonConvex,
-            Phase::Convex => report::Phase::Convex,
-        },
-        batch_norm: Some(seen.batch_norm),
-        mean_norm: Some(seen.mean_norm),
-        train_loss: report.accepted_loss.or(seen.loss).unwrap_or(f64::NAN),
-        valid_loss: None,
-        step_length: report.step_length,
-        seconds,
+    baselines("", setup.epochs)?;
+    let ours = match arguments.protocol {
+        Protocol::Default => methods::in_learner(setup, methods::OURS, config, ModuleLrScheduler::from(setup.lr))?,
+        Protocol::Detector | Protocol::Paper => methods::in_own_loop(setup, methods::OURS, config)?,
+    };
+    // The published protocols count an iteration of conjugate gradients as an epoch, whatever its line search costs.
+    let cost = ours.method.cost.round() as usize;
+    if cost > setup.epochs {
+        baselines("_equal_cost", cost)?;
     }
+    finished.push(ours);
+    Ok(finished)
 }
 
-/// A line now and then where there is no terminal.
-struct Lines {
-    name: String,
-    reports: Mutex<Receiver<Report>>,
-    start: Instant,
-    printed: Instant,
-    total: usize,
-}
-
-impl Lines {
-    fn new(name: &str, reports: Receiver<Report>) -> Self {
-        let now = Instant::now();
-        Self { name: name.into(), reports: Mutex::new(reports), start: now, printed: now, total: 0 }
+/// The configuration of the method: the user's, or the published one.
+fn config(arguments: &Arguments, epochs: usize) -> Result<ConvexitySwitchingConfig, Failure> {
+    if let Some(path) = &arguments.config {
+        return Ok(ConvexitySwitchingConfig::load(path)?);
     }
-}
-
-impl TrainingProgressLogger for Lines {
-    fn start(&mut self, total_epochs: usize, _: usize, _: Option<usize>, _: Option<&str>) {
-        self.total = total_epochs;
-    }
-
-    fn update_epoch(&mut self, epoch: usize) {
-        if self.printed.elapsed().as_secs() < 5 && epoch != self.total {
-            return;
+    let golden = LineSearchConfig::GoldenSection(GoldenSectionConfig::default());
+    let published = ConvexitySwitchingConfig { line_search: golden, ..ConvexitySwitchingConfig::paper() };
+    Ok(match arguments.protocol {
+        Protocol::Default => ConvexitySwitchingConfig::default(),
+        Protocol::Detector => published,
+        Protocol::Paper => {
+            let window = (3 * epochs).div_ceil(10) as u64;
+            ConvexitySwitchingConfig { detector: DetectorConfig::AtWindow(AtWindowConfig { window }), ..published }
         }
-        self.printed = Instant::now();
-        let seconds = self.start.elapsed().as_secs_f64();
-        let left = seconds / epoch as f64 * (self.total - epoch) as f64;
-        let last = self.reports.get_mut().unwrap_or_else(PoisonError::into_inner).try_iter().last();
-        let loss = last.as_ref().and_then(|last| last.accepted_loss.or(last.observation.loss));
-        println!(
-            "{:>20}  epoch {epoch:>4}/{}  {:<10}  train loss {:<9}  {seconds:.0} s, {left:.0} s left",
-            self.name,
-            self.total,
-            last.map_or(String::new(), |last| last.phase.to_string()),
-            loss.map_or("-".into(), |loss| format!("{loss:.2e}")),
-        );
-        std::io::stdout().flush().ok();
+    })
+}
+
+/// The size of the transformer: the example's for the digits, the paper's for the larger sets.
+fn size(arguments: &Arguments, defaults: Defaults, images: &super::data::Images) -> Result<VitConfig, Failure> {
+    let base = if arguments.dataset == DataSet::Digits { defaults.size } else { VitConfig::default() };
+    let size = VitConfig {
+        channels: images.channels,
+        side: images.side,
+        classes: images.classes,
+        layers: arguments.layers.unwrap_or(base.layers),
+        width: arguments.width.unwrap_or(base.width),
+        ..base
+    };
+    if size.width == 0 || size.width % size.heads != 0 || size.layers == 0 {
+        return Err(format!("--width must be a multiple of {} and --layers at least 1", size.heads).into());
     }
-
-    fn start_split(&mut self, _: &str, _: usize) {}
-    fn update_split(&mut self, _: usize) {}
-    fn end_split(&mut self) {}
-    fn end(&mut self) {}
-    fn log_event_training(&mut self, _: String) {}
+    Ok(size)
 }
 
-impl EvaluationProgressLogger for Lines {
-    fn start_global_progress(&mut self, _: usize) {}
-    fn start_test(&mut self, _: &str, _: usize) {}
-    fn update_test_progress(&mut self, _: usize) {}
-    fn end_test(&mut self) {}
-    fn end_global_progress(&mut self) {}
-    fn log_event_evaluation(&mut self, _: String) {}
+fn folder(arguments: &Arguments, kind: ModelKind, loss: Loss) -> Result<PathBuf, Failure> {
+    let name = format!("{}-{kind}-{loss}-seed{}", arguments.dataset, arguments.seed);
+    let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
+    fs::create_dir_all(&out).map_err(|error| format!("cannot write to {}: {error}", out.display()))?;
+    Ok(out)
 }
 
-impl MetricsRendererTraining for Lines {
-    fn update_train(&mut self, _: MetricState) {}
-    fn update_valid(&mut self, _: MetricState) {}
-}
-
-impl MetricsRendererEvaluation for Lines {
-    fn update_test(&mut self, _: EvaluationName, _: MetricState) {}
-}
-
-impl MetricsRenderer for Lines {
-    fn manual_close(&mut self) {}
-    fn register_metric(&mut self, _: MetricDefinition) {}
+/// Make the folder this run's own, or refuse.
+fn claim(arguments: &Arguments, out: &Path, ours: &Value) -> Result<(), Failure> {
+    let path = out.join("run.json");
+    match fs::read_to_string(&path) {
+        Ok(text) if arguments.resume => {
+            let theirs: Value = serde_json::from_str(&text)?;
+            let keys = ours.as_object().into_iter().flat_map(|object| object.keys());
+            if let Some(key) = keys.into_iter().find(|key| theirs[key.as_str()] != ours[key.as_str()]) {
+                return Err(format!(
+                    "the run in {} has {key} {}, this one has {}: resume with its own options",
+                    out.display(),
+                    theirs[key.as_str()],
+                    ours[key.as_str()]
+                )
+                .into());
+            }
+            return Ok(());
+        }
+        Ok(_) if arguments.force => {
+            fs::remove_dir_all(out)?;
+            fs::create_dir_all(out)?;
+        }
+        Ok(_) => {
+            return Err(format!("there is a run in {}: --resume goes on with it, --force replaces it", out.display()).into());
+        }
+        Err(_) => {}
+    }
+    Ok(fs::write(path, serde_json::to_string_pretty(ours)?)?)
 }

@@ -19,7 +19,7 @@ pub enum DetectorConfig {
     GradientNormPeak(GradientNormPeakConfig),
     /// At a fixed window.
     AtWindow(AtWindowConfig),
-    /// Never.
+    /// Never: the inner optimizer alone.
     Never(NeverConfig),
     /// Where the loss has stopped improving.
     LossPlateau(LossPlateauConfig),
@@ -29,7 +29,7 @@ pub enum DetectorConfig {
     LossSlope(LossSlopeConfig),
     /// When any of these detectors swaps.
     Any(CombinationConfig),
-    /// When all of these detectors swap in the same window.
+    /// When all of these detectors swap in the same window; those that are not shown what they read do not count.
     All(CombinationConfig),
 }
 
@@ -44,7 +44,11 @@ pub struct CombinationConfig {
 
 impl Default for DetectorConfig {
     fn default() -> Self {
-        Self::GradientNormPeak(GradientNormPeakConfig::default())
+        let of = vec![
+            Self::GradientNormPeak(GradientNormPeakConfig::default()),
+            Self::LossSlope(LossSlopeConfig::default()),
+        ];
+        Self::All(CombinationConfig { of })
     }
 }
 

@@ -77,8 +77,13 @@ impl ConvexitySwitchingConfig {
 /// # Errors
 ///
 /// [`ConfigError`] where there is none.
-pub(crate) fn read(path: &FilePath) -> Result<String, ConfigError> {
+fn read(path: &FilePath) -> Result<String, ConfigError> {
     let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    decode(bytes, path)
+}
+
+/// The text that the bytes of a file are.
+pub(crate) fn decode(bytes: Vec<u8>, path: &FilePath) -> Result<String, ConfigError> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let start = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(&error.as_bytes()[..start]);

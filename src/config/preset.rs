@@ -37,9 +37,7 @@ impl Preset {
     /// What it is for, as one sentence.
     pub fn description(self) -> &'static str {
         match self {
-            Self::Default => {
-                "The defaults: Adam, the peak of the gradient norm, then L-BFGS in the metric Adam leaves."
-            }
+            Self::Default => "The defaults: Adam, then L-BFGS in the metric Adam leaves.",
             Self::Paper => "The method as published: Adam, then conjugate gradients with a golden-section search.",
             Self::ConjugateGradient => {
                 "Adam, then the conjugate gradients and the search of Hager and Zhang: four vectors the size of the \

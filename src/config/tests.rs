@@ -120,7 +120,10 @@ fn each_mistake_has_its_place_and_its_message() {
             "4:5: unknown key \"treshold\" in detector (gradient_norm_peak); did you mean \"threshold\"?",
         ),
         (r#"{ "detectors": {} }"#, "1:3: unknown key \"detectors\" in the configuration; did you mean \"detector\"?"),
-        (r#"{ "evaluation": { "x": 1 } }"#, "1:19: unknown key \"x\" in evaluation; valid keys are \"batches\""),
+        (
+            r#"{ "evaluation": { "x": 1 } }"#,
+            "1:19: unknown key \"x\" in evaluation; valid keys are \"batches\", \"check\"",
+        ),
         (r#"{ "$schemas": "x" }"#, "1:3: unknown key \"$schemas\" in the configuration; did you mean \"$schema\"?"),
         (
             r#"{ "detector": { "kind": "never", "$schema": "x" } }"#,

@@ -269,18 +269,40 @@ impl Descent {
                 let decision = self.search.observe(Point { step, value: evaluation.loss, slope: Some(slope) });
                 match decision {
                     Decision::Accept(accepted) if accepted == step => self.commit(evaluation, step, notes),
-                    Decision::Accept(accepted) => {
-                        self.state.stage = Stage::Settling(accepted);
-                        self.go(accepted)
-                    }
-                    Decision::Evaluate(next) => {
-                        self.state.stage = Stage::Searching(next);
-                        self.go(next)
-                    }
-                    Decision::Fail(failure) => self.fail(failure, notes),
+                    other => self.follow(other, notes),
                 }
             }
         }
+    }
+
+    /// Whether the search needs the gradient at [`step`](Self::step); else [`observe_value`](Self::observe_value) is
+    /// enough.
+    pub fn wants_gradient(&self) -> bool {
+        self.search.needs_slope() || !matches!(self.state.stage, Stage::Searching(_))
+    }
+
+    /// Take in the objective's value alone at a trial point of a search that needs no more.
+    pub fn observe_value(&mut self, value: f64, notes: &mut Vec<Note>) -> Move {
+        let step = self.step();
+        if self.wants_gradient() {
+            return self.go(step);
+        }
+        if !value.is_finite() {
+            notes.push(Note::NonFinite { step });
+        }
+        let decision = self.search.observe(Point { step, value: Some(value), slope: None });
+        self.follow(decision, notes)
+    }
+
+    /// Go where the search wants to, or evaluate with gradient what it accepted without.
+    fn follow(&mut self, decision: Decision, notes: &mut Vec<Note>) -> Move {
+        let (stage, step) = match decision {
+            Decision::Accept(step) => (Stage::Settling(step), step),
+            Decision::Evaluate(step) => (Stage::Searching(step), step),
+            Decision::Fail(failure) => return self.fail(failure, notes),
+        };
+        self.state.stage = stage;
+        self.go(step)
     }
 
     /// Differences beyond rounding between two evaluations at one point.
@@ -354,17 +376,8 @@ impl Descent {
         };
         let initial = own_step.unwrap_or_else(|| self.initial_step(&base));
         let origin = Point { step: 0.0, value: base.value, slope: Some(base.slope) };
-        match self.search.begin(origin, initial) {
-            Decision::Evaluate(step) => {
-                self.state.stage = Stage::Searching(step);
-                self.go(step)
-            }
-            Decision::Accept(step) => {
-                self.state.stage = Stage::Settling(step);
-                self.go(step)
-            }
-            Decision::Fail(failure) => self.fail(failure, notes),
-        }
+        let decision = self.search.begin(origin, initial);
+        self.follow(decision, notes)
     }
 
     /// First trial step: the geometric mean of two estimates that err independently, the step of the last first-order

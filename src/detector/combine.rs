@@ -1,4 +1,4 @@
-//! Detectors made of detectors: any of them, or all of them in the same window.
+//! Detectors made of detectors: any of them, or all of them in the same window. Those that abstain do not count.
 
 use serde_json::Value;
 
@@ -11,20 +11,31 @@ pub struct Any {
     of: Vec<Box<dyn SwapDetector>>,
 }
 
-/// Swaps when all of its detectors do, in the same window. Without any detector it stays.
+/// Swaps when all of its detectors that can tell do, in the same window. Without any detector it stays.
 #[derive(Debug)]
 pub struct All {
     of: Vec<Box<dyn SwapDetector>>,
 }
 
+/// How the detectors voted.
+#[derive(Default)]
+struct Votes {
+    stay: usize,
+    swap: Vec<String>,
+    abstain: Vec<String>,
+}
+
 /// Every detector sees every window, also those whose verdict can no longer change the outcome.
-fn reasons(of: &mut [Box<dyn SwapDetector>], observation: &Observation) -> Vec<String> {
-    of.iter_mut()
-        .filter_map(|detector| match detector.observe(observation) {
-            Verdict::Swap { reason } => Some(reason),
-            Verdict::Stay => None,
-        })
-        .collect()
+fn votes(of: &mut [Box<dyn SwapDetector>], observation: &Observation) -> Votes {
+    let mut votes = Votes::default();
+    for detector in of {
+        match detector.observe(observation) {
+            Verdict::Stay => votes.stay += 1,
+            Verdict::Swap { reason } => votes.swap.push(reason),
+            Verdict::Abstain { reason } => votes.abstain.push(reason),
+        }
+    }
+    votes
 }
 
 fn restore_each(kind: &'static str, of: &mut [Box<dyn SwapDetector>], state: Value) -> Result<(), StateError> {
@@ -48,10 +59,12 @@ macro_rules! combination {
 
         impl SwapDetector for $name {
             fn observe(&mut self, observation: &Observation) -> Verdict {
-                let reasons = reasons(&mut self.of, observation);
+                let Votes { stay, swap, abstain } = votes(&mut self.of, observation);
                 let swaps: fn(usize, usize) -> bool = $verdict;
-                if swaps(reasons.len(), self.of.len()) {
-                    Verdict::Swap { reason: reasons.join("; and ") }
+                if swaps(swap.len(), stay) {
+                    Verdict::Swap { reason: swap.join("; and ") }
+                } else if stay == 0 && !abstain.is_empty() {
+                    Verdict::Abstain { reason: abstain.join("; and ") }
                 } else {
                     Verdict::Stay
                 }
@@ -76,8 +89,8 @@ macro_rules! combination {
     };
 }
 
-combination!(Any, "any", |swaps, _| swaps > 0);
-combination!(All, "all", |swaps, of| swaps == of && of > 0);
+combination!(Any, "any", |swap, _| swap > 0);
+combination!(All, "all", |swap, stay| swap > 0 && stay == 0);
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Observation, SwapDetector, Verdict, in_a_row, number};
+use super::{Observation, SwapDetector, Verdict, in_a_row, no_loss, number};
 use crate::error::{ParameterError, StateError};
 
 const KIND: &str = "loss_plateau";
@@ -73,7 +73,10 @@ impl LossPlateau {
 impl SwapDetector for LossPlateau {
     fn observe(&mut self, observation: &Observation) -> Verdict {
         let LossPlateauConfig { min_gain, patience } = self.config;
-        let Some(loss) = observation.loss.filter(|loss| loss.is_finite()) else {
+        let Some(loss) = observation.loss else {
+            return no_loss();
+        };
+        let Some(loss) = Some(loss).filter(|loss| loss.is_finite()) else {
             return Verdict::Stay;
         };
         let Some(best) = self.state.best.filter(|best| loss >= best - min_gain * best.abs()) else {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::trend::Trend;
-use super::{Observation, SwapDetector, Verdict, number};
+use super::{Observation, SwapDetector, Verdict, no_loss, number};
 use crate::error::{ParameterError, StateError};
 
 const KIND: &str = "loss_slope";
@@ -61,7 +61,7 @@ impl LossSlopeConfig {
 
 /// The detector of [`LossSlopeConfig`].
 ///
-/// A window whose loss is missing, not finite or not above zero is no evidence and changes nothing. After a hand-back the
+/// Without a loss above zero it abstains; a window whose loss is not finite is no evidence and changes nothing. After a hand-back the
 /// losses are forgotten, so that a fit never spans the convex phase, but the length of the run is not.
 #[derive(Clone, Debug)]
 pub struct LossSlope {
@@ -89,7 +89,14 @@ impl SwapDetector for LossSlope {
     fn observe(&mut self, observation: &Observation) -> Verdict {
         let LossSlopeConfig { rate, share, shortest, longest } = self.config;
         let State { windows, history } = &mut self.state;
-        let Some(log_loss) = observation.loss.map(f64::ln).filter(|ln| ln.is_finite()) else {
+        let Some(loss) = observation.loss else {
+            return no_loss();
+        };
+        if loss <= 0.0 {
+            let reason = format!("a loss of {loss} has no logarithm: choose `loss_plateau` instead");
+            return Verdict::Abstain { reason };
+        }
+        let Some(log_loss) = Some(loss.ln()).filter(|ln| ln.is_finite()) else {
             return Verdict::Stay;
         };
         *windows += 1;

@@ -75,6 +75,11 @@ impl Statistic {
 pub enum Verdict {
     /// Go on with the inner optimizer.
     Stay,
+    /// Go on, because what this detector reads is not shown to it.
+    Abstain {
+        /// What is missing, in words.
+        reason: String,
+    },
     /// Begin the convex phase.
     Swap {
         /// The evidence, in words, with its numbers.
@@ -87,6 +92,12 @@ impl Verdict {
     pub fn is_swap(&self) -> bool {
         matches!(self, Self::Swap { .. })
     }
+}
+
+/// The verdict of a detector that reads the loss where none is shown.
+fn no_loss() -> Verdict {
+    let reason = "no loss is shown: wrap the model with `attach`, or choose a detector that reads gradient norms";
+    Verdict::Abstain { reason: reason.into() }
 }
 
 /// Decides when the loss has become convex.

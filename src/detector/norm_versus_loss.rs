@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::trend::Trend;
-use super::{Observation, Statistic, SwapDetector, Verdict, number};
+use super::{Observation, Statistic, SwapDetector, Verdict, no_loss, number};
 use crate::error::{ParameterError, StateError};
 
 const KIND: &str = "norm_versus_loss";
@@ -69,7 +69,10 @@ impl SwapDetector for NormVersusLoss {
     fn observe(&mut self, observation: &Observation) -> Verdict {
         let NormVersusLossConfig { windows, min_correlation, statistic } = self.config;
         let norm = statistic.of(observation);
-        let Some(loss) = observation.loss.filter(|loss| loss.is_finite() && norm.is_finite()) else {
+        let Some(loss) = observation.loss else {
+            return no_loss();
+        };
+        let Some(loss) = Some(loss).filter(|loss| loss.is_finite() && norm.is_finite()) else {
             return Verdict::Stay;
         };
         self.history.push((loss, norm));

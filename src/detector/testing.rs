@@ -22,7 +22,7 @@ pub fn first_swap(
 ) -> Option<(u64, String)> {
     observations.into_iter().find_map(|observation| match detector.observe(&observation) {
         Verdict::Swap { reason } => Some((observation.window, reason)),
-        Verdict::Stay => None,
+        Verdict::Stay | Verdict::Abstain { .. } => None,
     })
 }
 

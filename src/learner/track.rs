@@ -86,6 +86,7 @@ impl<O: Send + 'static> DataLoader<O> for TrackedLoader<O> {
             batches: self.current().iter(),
             ahead: Ahead::Unread,
             shown: Progress::new(0, self.current().num_items(), Some("items".into())),
+            counted: 0,
             finished: false,
             loader: self,
         })
@@ -121,6 +122,8 @@ struct TrackedIterator<'a, O> {
     batches: Box<dyn DataLoaderIterator<O> + 'a>,
     ahead: Ahead<O>,
     shown: Progress,
+    /// Samples handed out, from the epoch's beginning or restart.
+    counted: usize,
     finished: bool,
     loader: &'a TrackedLoader<O>,
 }
@@ -152,6 +155,10 @@ impl<O: Send + 'static> Iterator for TrackedIterator<'_, O> {
                 drop(room);
                 self.batches = self.loader.current().iter();
                 self.ahead = Ahead::Unread;
+                self.counted = 0;
+                if std::mem::take(&mut self.finished) {
+                    self.loader.unfinished.fetch_add(1, Ordering::Relaxed);
+                }
             }
         }
         let current = match std::mem::replace(&mut self.ahead, Ahead::Unread) {
@@ -167,12 +174,11 @@ impl<O: Send + 'static> Iterator for TrackedIterator<'_, O> {
             self.finish();
         }
         self.ahead = Ahead::Read(ahead);
+        let size = progress.items_processed.saturating_sub(self.counted);
+        self.counted = progress.items_processed;
         // A restarted epoch counts from the beginning again: the Learner's progress bar must not run backwards.
-        let size = progress.items_processed.saturating_sub(match self.shown.items_processed {
-            shown if shown > progress.items_processed => 0,
-            shown => shown,
-        });
-        self.shown = progress;
+        let items_processed = progress.items_processed.max(self.shown.items_processed);
+        self.shown = Progress { items_processed, ..progress };
         let last = self.finished && self.loader.unfinished.load(Ordering::Relaxed) == 0;
         self.loader.switching.room().draw(size, last, self.loader.epoch_items);
         Some(batch)

@@ -47,10 +47,31 @@ impl ModuleVisitor for StandIns {
     }
 }
 
-pub(super) fn stand_ins<M: Module>(model: &M) -> GradientsParams {
+/// A pass without a batch, that only applies the move that is due. A parameter that never had a gradient passes by.
+pub(super) fn stand_in<M: Module>(
+    switching: &ConvexitySwitching,
+    optim: &mut ModuleOptimizer,
+    lr: &ModuleLearningRate,
+    model: M,
+) -> M {
     let mut visitor = StandIns(GradientsParams::new());
     model.visit(&mut visitor);
-    visitor.0
+    switching.room().feed.stand_ins = true;
+    let model = optim.step(lr.clone(), model, visitor.0);
+    switching.room().feed.stand_ins = false;
+    model
+}
+
+/// Apply the move that is due.
+fn apply<M: Module>(
+    switching: &ConvexitySwitching,
+    optim: &mut ModuleOptimizer,
+    lr: &ModuleLearningRate,
+    model: M,
+) -> M {
+    let model = stand_in(switching, optim, lr, model);
+    switching.room().finish_pass();
+    model
 }
 
 /// One pass by `step`, its end, and the move that became due; whether that completed an iteration.
@@ -58,47 +79,51 @@ pub(crate) fn drive<M: Module>(
     switching: &ConvexitySwitching,
     optim: &mut ModuleOptimizer,
     lr: &ModuleLearningRate,
-    driven: Driven<M>,
+    mut driven: Driven<M>,
     step: impl FnOnce(&mut ModuleOptimizer, M) -> M,
 ) -> (Driven<M>, bool) {
     let room = || switching.room();
-    let apply = |optim: &mut ModuleOptimizer, model: M| {
-        let grads = stand_ins(&model);
-        let model = optim.step(lr.clone(), model, grads);
-        room().finish_pass();
-        model
-    };
-    let Driven { trial, mut accepted, mut left } = driven;
-    let before = trial.clone();
-    let mut model = step(optim, trial);
+    let before = driven.trial.clone();
+    driven.trial = step(optim, driven.trial);
     room().finish_pass();
     if std::mem::take(&mut room().feed.revealed) {
         // A resumed model has just left the point it shows: the one left behind, or the accepted one.
         if room().shows_left() {
-            left = Some(before);
+            driven.left = Some(before);
             if room().trial_step() > 0.0 {
-                accepted = Some(model.clone());
+                driven.accepted = Some(driven.trial.clone());
                 room().go_to_trial();
-                model = apply(optim, model);
+                driven.trial = apply(switching, optim, lr, driven.trial);
             }
-        } else {
-            accepted = Some(before);
+        } else if room().trial_step() > 0.0 {
+            driven.accepted = Some(before);
         }
     }
-    let pending = room().pending();
+    carry_out(switching, optim, lr, driven)
+}
+
+/// Carry out the move that is due, if one is; whether it completed an iteration.
+pub(super) fn carry_out<M: Module>(
+    switching: &ConvexitySwitching,
+    optim: &mut ModuleOptimizer,
+    lr: &ModuleLearningRate,
+    mut driven: Driven<M>,
+) -> (Driven<M>, bool) {
+    let pending = switching.room().pending();
     let mut iterated = false;
     if let Some(next) = pending {
-        if next.commit.is_some() || accepted.is_none() {
-            accepted = Some(model.clone());
+        if next.commit.is_some() || driven.accepted.is_none() {
+            driven.accepted = Some(driven.trial.clone());
         }
         iterated = next.commit.is_some_and(|step| step > 0.0);
-        model = apply(optim, model);
+        driven.trial = apply(switching, optim, lr, driven.trial);
         if next.step == 0.0 {
-            accepted = None;
+            driven.accepted = None;
         }
     }
-    left = room().shows_left().then(|| left.unwrap_or_else(|| model.clone()));
-    (Driven { trial: model, accepted, left }, iterated)
+    let shows_left = switching.room().shows_left();
+    driven.left = shows_left.then(|| driven.left.unwrap_or_else(|| driven.trial.clone()));
+    (driven, iterated)
 }
 
 /// Check before a pass what only somebody who sees the whole model can see.

@@ -49,6 +49,11 @@ pub enum EventKind {
         /// Passes.
         passes: u64,
     },
+    /// The detector is not shown what it reads and will not swap; told once.
+    DetectorAbstains {
+        /// What is missing.
+        reason: String,
+    },
     /// The convex phase begins.
     Swap {
         /// The detector's evidence.
@@ -130,6 +135,8 @@ pub struct Report {
     pub observation: Observation,
     /// The step length at which the objective was evaluated; `None` in the non-convex phase.
     pub step_length: Option<f64>,
+    /// Whether the point evaluated became the accepted point; always true in the non-convex phase.
+    pub accepted: bool,
     /// Objective at the accepted point; `None` before the first is known.
     pub accepted_loss: Option<f64>,
     /// The part of the objective that is `l2 / 2` times the squared norm of the parameters; 0 without `l2`. The data's

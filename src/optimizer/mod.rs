@@ -161,7 +161,7 @@ impl Optimizer for ConvexitySwitching {
         state: Option<Self::State<D>>,
     ) -> (Tensor<D>, Option<Self::State<D>>) {
         let columns = tensor.shape().num_elements();
-        if columns == 0 {
+        if columns == 0 || (state.is_none() && self.room().feed.stand_ins) {
             return (tensor, state);
         }
         let mut state = state.unwrap_or_else(|| SwitchingState::new(self.shared.clone()));
@@ -222,13 +222,14 @@ impl Optimizer for ConvexitySwitching {
             }
             Plan::Apply(next) => {
                 let root = root_metric(&state);
-                let gradient = state.sum.take();
+                // A move that commits to nothing may come within an evaluation, after a resume.
+                let gradient = next.commit.and_then(|_| state.sum.take());
                 let tensor = match &mut state.vectors {
                     Some(vectors) => vectors.apply(tensor, gradient, &next, root),
                     None => tensor,
                 };
                 if matches!(next.outcome, Outcome::HandBack { .. }) {
-                    state.vectors = None;
+                    (state.vectors, state.sum) = (None, None);
                 }
                 tensor
             }
@@ -316,7 +317,9 @@ impl Builder {
             metric,
             check: config.evaluation.check,
             l2: config.l2,
-            config: serde_json::to_value(&config).unwrap_or_default(),
+            // Where an editor finds the schema changes nothing.
+            config: serde_json::to_value(ConvexitySwitchingConfig { schema: None, ..config.clone() })
+                .unwrap_or_default(),
         };
         let detector = self.detector.unwrap_or_else(|| config.detector.build());
         Ok(ConvexitySwitching { shared: Arc::new(Shared::new(inner, Room::new(parts, detector))), own: Arc::default() })

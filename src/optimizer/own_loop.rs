@@ -1,11 +1,13 @@
 //! The own loop, in the shape of Burn's `LBFGS::step`: one call is one whole iteration, line search included.
 
+use std::sync::PoisonError;
+
 use burn::module::Module;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
 use burn::tensor::Tensor;
 
-use super::drive::{Driven, drive, inspect};
+use super::drive::{Driven, carry_out, drive, inspect, stand_in};
 use super::{ConvexitySwitching, Phase};
 
 /// What one call of [`ConvexitySwitching::step_with`] did.
@@ -26,7 +28,8 @@ impl ConvexitySwitching {
     ///
     /// `objective` returns loss and gradients at the model it is given, over the whole training set in the convex phase.
     /// The model returned stands at the accepted point, never at a trial point. A window of the detector is one call,
-    /// or `window` calls where that is configured.
+    /// or `window` calls where that is configured: so the closure may serve minibatches until
+    /// the swap, `window` of them an epoch.
     ///
     /// ```no_run
     /// # use burn::{nn::LinearConfig, optim::GradientsParams, tensor::{Device, Tensor}};
@@ -46,49 +49,83 @@ impl ConvexitySwitching {
     /// }
     /// # Ok::<(), burn_convexity::InitError>(())
     /// ```
-    pub fn step_with<M, F>(&self, lr: impl Into<ModuleLearningRate>, model: M, mut objective: F) -> (M, StepOutcome)
+    pub fn step_with<M, F>(&self, lr: impl Into<ModuleLearningRate>, model: M, objective: F) -> (M, StepOutcome)
     where
         M: Module,
         F: FnMut(&M) -> (Tensor<1>, GradientsParams),
     {
-        let lr = lr.into();
-        let mut own = self.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.iterate(lr.into(), model, objective, None::<fn(&M) -> Tensor<1>>)
+    }
+
+    /// As [`step_with`](Self::step_with), with the loss alone by a forward pass where the line search needs no more: a
+    /// golden-section search then costs forward passes, a third of a cost each, and one gradient an iteration. With `l2`
+    /// every evaluation takes the gradient.
+    pub fn step_with_forward<M, F, L>(
+        &self,
+        lr: impl Into<ModuleLearningRate>,
+        model: M,
+        objective: F,
+        loss: L,
+    ) -> (M, StepOutcome)
+    where
+        M: Module,
+        F: FnMut(&M) -> (Tensor<1>, GradientsParams),
+        L: FnMut(&M) -> Tensor<1>,
+    {
+        self.iterate(lr.into(), model, objective, Some(loss))
+    }
+
+    fn iterate<M, F, L>(
+        &self,
+        lr: ModuleLearningRate,
+        model: M,
+        mut objective: F,
+        mut forward: Option<L>,
+    ) -> (M, StepOutcome)
+    where
+        M: Module,
+        F: FnMut(&M) -> (Tensor<1>, GradientsParams),
+        L: FnMut(&M) -> Tensor<1>,
+    {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let optim = own.get_or_insert_with(|| self.module_optimizer());
         self.room().feed.own = true;
         let mut driven = Driven::at(model);
         let mut outcome = StepOutcome { phase: self.phase(), evaluations: 0, loss: None, accepted: false };
-        // The model comes in at the accepted point, its trial point is found again by the record of the search.
-        self.room().feed.reveal = self.room_has_trial();
+        // The model comes in at the accepted point; its trial point is found again by the record of the search. The same
+        // pass reads a record just loaded.
+        let resumed = std::mem::take(&mut self.room().feed.resumed);
+        let reveals = resumed || self.room().trial_step() > 0.0;
+        self.room().feed.reveal = reveals;
+        if reveals {
+            (driven, _) = drive(self, optim, &lr, driven, |optim, model| stand_in(self, optim, &lr, model));
+            outcome.phase = self.phase();
+        }
         loop {
-            let reveals = self.room().feed.reveal;
-            let mut pass = |model: M, optim: &mut ModuleOptimizer| {
-                let (loss, grads) = objective(&model);
-                outcome.evaluations += 1;
-                inspect(self, &model, &[&grads], optim);
-                self.room().feed.losses.push(loss.inner());
-                optim.step(lr.clone(), model, grads)
-            };
-            let (next, committed) = drive(self, optim, &lr, driven, |optim, model| match reveals {
-                true => {
-                    let grads = super::drive::stand_ins(&model);
-                    optim.step(lr.clone(), model, grads)
+            let values_only = outcome.phase == Phase::Convex && !self.room().wants_gradient();
+            let iterated;
+            outcome.evaluations += 1;
+            (driven, iterated) = match &mut forward {
+                Some(forward) if values_only => {
+                    let value = forward(&driven.trial).into_data().iter::<f64>().next().unwrap_or(f64::NAN);
+                    self.room().observe_value(value);
+                    carry_out(self, optim, &lr, driven)
                 }
-                false => pass(model, optim),
-            });
-            driven = next;
-            let phase = self.phase();
-            let resting = self.room().rests();
-            outcome.accepted |= committed || outcome.phase == Phase::NonConvex;
-            if outcome.phase == Phase::NonConvex || phase == Phase::NonConvex || committed || resting {
+                _ => drive(self, optim, &lr, driven, |optim, model| {
+                    let (loss, grads) = objective(&model);
+                    inspect(self, &model, &[&grads], optim);
+                    self.room().feed.losses.push(loss.without_autodiff());
+                    optim.step(lr.clone(), model, grads)
+                }),
+            };
+            outcome.accepted |= iterated || outcome.phase == Phase::NonConvex;
+            let stays_convex = outcome.phase == Phase::Convex && self.phase() == Phase::Convex;
+            if !stays_convex || iterated || self.room().rests() {
                 break;
             }
         }
         outcome.loss = self.accepted_loss().filter(|_| outcome.phase == Phase::Convex);
         (driven.into_shown(), outcome)
-    }
-
-    fn room_has_trial(&self) -> bool {
-        self.room().trial_step() > 0.0
     }
 
     /// Burn's whole-model optimizer around a handle of its own: no cycle of handles keeps the states alive.
@@ -98,13 +135,14 @@ impl ConvexitySwitching {
 
     /// The record of an own loop, to be saved beside the model's.
     pub fn to_record(&self) -> OptimizerRecord {
-        let mut own = self.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         own.get_or_insert_with(|| self.module_optimizer()).to_record()
     }
 
     /// Go on with an own loop from its record.
     pub fn load_record(&self, record: OptimizerRecord) {
-        let mut own = self.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         *own = Some(self.module_optimizer().load_record(record));
+        self.room().feed.resumed = true;
     }
 }

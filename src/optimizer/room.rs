@@ -138,6 +138,10 @@ pub(crate) struct Feed {
     pub revealed: bool,
     /// The tracked loader must start the epoch anew: its first batch only revealed the trial point.
     pub restart_epoch: bool,
+    /// The gradients of the coming pass are no gradients: it only applies a move.
+    pub stand_ins: bool,
+    /// An own loop has loaded a record that no pass has read yet.
+    pub resumed: bool,
     /// Parameters with a gradient in the coming pass, where somebody sees the whole model.
     pub given: Option<usize>,
     /// The training flags' event has been told.
@@ -196,6 +200,8 @@ struct Book {
     penalty: f64,
     gradient_norm: Option<f64>,
     step_length: Option<f64>,
+    /// The detector's abstention has been told.
+    abstained: bool,
     hold_off: u64,
     swap_from: u64,
     refusal: Option<Refusal>,
@@ -251,6 +257,7 @@ impl Room {
             penalty: 0.0,
             gradient_norm: None,
             step_length: None,
+            abstained: false,
             hold_off: parts.resort.map_or(0, |resort| resort.hold_off),
             swap_from: 0,
             refusal: None,
@@ -316,6 +323,24 @@ impl Room {
         if loss.is_some_and(|loss| self.book.left.is_some_and(|left| loss < left)) {
             self.book.left = None;
         }
+    }
+
+    /// Whether the next evaluation must bring a gradient.
+    pub fn wants_gradient(&self) -> bool {
+        self.parts.l2 > 0.0 || self.descent.as_ref().is_none_or(Descent::wants_gradient)
+    }
+
+    /// A forward-only evaluation of an own loop: a third of the cost of one with gradient.
+    pub fn observe_value(&mut self, value: f64) {
+        let Some(descent) = self.descent.as_mut() else {
+            return;
+        };
+        self.book.counters.loss_evaluations += 1;
+        self.book.counters.cost += 1.0 / 3.0;
+        let mut notes = Vec::new();
+        let next = descent.observe_value(value, &mut notes);
+        notes.into_iter().for_each(|note| self.note(note));
+        self.book.next = Some(SharedMove::new(next));
     }
 
     /// The move that waits for the next pass.
@@ -470,7 +495,9 @@ impl Room {
         self.book.seen = 0;
         self.book.elements = 0;
         self.book.lr = lr;
-        let reveal = std::mem::take(&mut self.feed.reveal) && (self.trial_step() > 0.0 || self.book.left.is_some());
+        // In the convex phase always: only now is it known which loader serves it.
+        let reveal = std::mem::take(&mut self.feed.reveal)
+            && (self.feed.own || self.book.phase == Phase::Convex || self.book.left.is_some());
         self.feed.revealed = reveal;
         let spends_batch = if reveal {
             // Behind an accepted point left behind the base point comes first; `drive` goes on to the trial point.
@@ -497,8 +524,10 @@ impl Room {
     /// The cost of the coming pass.
     pub fn pass_cost(&self) -> f64 {
         let feed = &self.feed;
-        if feed.own {
+        if feed.own && self.book.phase == Phase::Convex {
             1.0
+        } else if feed.own {
+            1.0 / self.parts.window.unwrap_or(1) as f64
         } else if feed.tracked && feed.epoch_items > 0 {
             feed.items as f64 / feed.epoch_items as f64
         } else {
@@ -633,11 +662,12 @@ impl Room {
         }
     }
 
-    fn report(&mut self, observation: Observation, step_length: Option<f64>) {
+    fn report(&mut self, observation: Observation, step_length: Option<f64>, accepted: bool) {
         let report = Report {
             phase: self.book.phase,
             observation,
             step_length,
+            accepted,
             accepted_loss: self.accepted_loss(),
             penalty: self.book.penalty,
         };
@@ -649,11 +679,16 @@ impl Room {
         self.book.gradient_norm = Some(batch_norm);
         self.release(loss);
         let observation = self.observation(batch_norm, mean_norm, loss);
-        self.report(observation, None);
+        self.report(observation, None, true);
         if !batch_norm.is_finite() || loss.is_some_and(|loss| !loss.is_finite()) {
             self.event(EventKind::NonFinite { phase: Phase::NonConvex, step: None });
         }
         let verdict = self.detector.observe(&observation);
+        if let Verdict::Abstain { reason } = &verdict
+            && !std::mem::replace(&mut self.book.abstained, true)
+        {
+            self.event(EventKind::DetectorAbstains { reason: reason.clone() });
+        }
         let (Verdict::Swap { reason }, None) = (verdict, &self.book.refusal) else {
             return;
         };
@@ -662,6 +697,9 @@ impl Room {
         }
         if let Some(obstacle) = self.feed.obstacle.clone() {
             return self.refuse(obstacle);
+        }
+        if loss.is_none() && self.parts.search.needs_value() {
+            return self.refuse(Refusal::NoLoss);
         }
         self.book.phase = Phase::Convex;
         self.feed.flags_told = false;
@@ -695,13 +733,11 @@ impl Room {
         let evaluation = Evaluation { loss, products, cost: self.book.counters.cost };
         let mut notes = Vec::new();
         let next = descent.observe(&evaluation, &mut notes);
-        for note in notes {
-            self.note(note);
-        }
+        notes.into_iter().for_each(|note| self.note(note));
         let base = self.descent.as_ref().and_then(Descent::base_value);
         self.release(base);
         let observation = self.observation(norm, norm, loss);
-        self.report(observation, Some(step));
+        self.report(observation, Some(step), next.commit.is_some());
         let leaves = matches!(next.outcome, Outcome::HandBack { .. });
         let stays = next.commit.is_none() && next.direction.is_none() && step == 0.0 && next.step == 0.0 && !leaves;
         self.book.next = (!stays).then(|| SharedMove::new(next));
@@ -784,7 +820,8 @@ impl Room {
                 self.parts.direction.boxed(),
                 self.parts.search.boxed(),
                 self.parts.resort.map(|resort| resort.stall),
-            );
+            )
+            .with_check(self.parts.check);
             descent.restore(book.descent.take()).map_err(restored)?;
             self.descent = Some(descent);
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::tree::{Node, Token, TokenKind, Tree};
 
-type Edit = (Range<usize>, String);
+pub(super) type Edit = (Range<usize>, String);
 
 /// Put `"key": value` before the other keys of an object.
 pub(super) fn prepend(text: &str, object: &Node, entry: &str) -> Edit {
@@ -32,7 +32,8 @@ pub(super) fn append(text: &str, tree: &Tree, object: &Node, entries: &[String])
     let close = object.range.end - usize::from(object.closed);
     let at = object.range.start + text[object.range.start..close].trim_end().len();
     let before = tree.before(close);
-    let comma = before.filter(|token| !matches!(token.kind, TokenKind::Comma | TokenKind::OpenObject | TokenKind::OpenArray));
+    let comma =
+        before.filter(|token| !matches!(token.kind, TokenKind::Comma | TokenKind::OpenObject | TokenKind::OpenArray));
     let mut edits: Vec<Edit> = comma.map(|token| (token.range.end..token.range.end, ",".into())).into_iter().collect();
     let insert = entries.iter().map(|entry| format!("{separator}{entry}")).collect::<Vec<_>>().join(",");
     let end = if text[at..close].is_empty() { " " } else { "" };

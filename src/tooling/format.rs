@@ -38,7 +38,9 @@ impl Layout<'_> {
                     _ if empty => {}
                     // A comment stays on the line it is on.
                     LineComment | BlockComment if breaks == 0 => self.out.push(' '),
-                    _ if previous.kind == BlockComment && breaks == 0 || previous.kind == Colon && !token.is_comment() => {
+                    _ if previous.kind == BlockComment && breaks == 0 && !closes
+                        || previous.kind == Colon && !token.is_comment() =>
+                    {
                         self.out.push(' ');
                     }
                     _ if self.flat.is_some() => {

@@ -63,7 +63,8 @@ impl Shape {
     /// The names that may stand here, with their meaning.
     pub fn names(self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let alternatives = self.core()["oneOf"].as_array().into_iter().flatten();
-        alternatives.filter_map(|name| Some((name["const"].as_str()?, name["description"].as_str().unwrap_or_default())))
+        alternatives
+            .filter_map(|name| Some((name["const"].as_str()?, name["description"].as_str().unwrap_or_default())))
     }
 
     /// The shape of an object as its text has it: the variant its `kind` names, if it needs one.

@@ -1,6 +1,8 @@
 //! Small models and data for the tests.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
@@ -9,8 +11,15 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::Device;
-use burn::train::{InferenceStep, RegressionOutput, TrainOutput, TrainStep};
-use burn_convexity::ConvexitySwitchingConfig;
+use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
+use burn::train::metric::{MetricDefinition, MetricId};
+use burn::train::renderer::{
+    EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining,
+};
+use burn::train::{
+    InferenceStep, LearnerModel, RegressionOutput, SupervisedTraining, TrainLoader, TrainOutput, TrainStep, ValidLoader,
+};
+use burn_convexity::{ConvexitySwitching, ConvexitySwitchingConfig, Event, EventKind, Refusal};
 use serde_json::{Value, json};
 
 /// The device under test: `BURN_CONVEXITY_DEVICE` names it, `flex` by default.
@@ -102,7 +111,7 @@ pub struct Batch {
 }
 
 #[derive(Clone, Debug)]
-struct Batches;
+pub struct Batches;
 
 impl Batcher<[f32; 3], Batch> for Batches {
     fn batch(&self, items: Vec<[f32; 3]>, device: &Device) -> Batch {
@@ -181,4 +190,152 @@ pub fn swap_at(window: u64) -> Value {
 /// The mean loss over a loader's batches, weighted by size, as f64.
 pub fn mean_loss(net: &Net, n: usize) -> f64 {
     f64::from(net.loss(&all(n)).into_data().iter::<f32>().next().expect("one value"))
+}
+
+/// What every direction method is configured by: the six betas of conjugate gradients, and L-BFGS.
+pub fn directions() -> Vec<Value> {
+    let betas =
+        ["fletcher_reeves", "polak_ribiere", "polak_ribiere_plus", "hestenes_stiefel", "dai_yuan", "hager_zhang"];
+    let conjugate_gradients = betas.map(|beta| json!({ "kind": "conjugate_gradient", "beta": beta }));
+    conjugate_gradients.into_iter().chain([json!({ "kind": "l_bfgs" })]).collect()
+}
+
+/// The refusal among an optimizer's events.
+pub fn refused(switching: &ConvexitySwitching) -> Option<Refusal> {
+    switching.events().into_iter().find_map(|Event { kind, .. }| match kind {
+        EventKind::Refused { refusal } => Some(refusal),
+        _ => None,
+    })
+}
+
+/// How many of an optimizer's events are of a kind.
+pub fn count(switching: &ConvexitySwitching, kind: impl Fn(&EventKind) -> bool) -> usize {
+    switching.events().iter().filter(|event| kind(&event.kind)).count()
+}
+
+/// A training that shows what it renders to the test and nobody else.
+pub fn training<M: LearnerModel>(
+    dir: &Path,
+    train: TrainLoader<M>,
+    valid: ValidLoader<M>,
+) -> (SupervisedTraining<M>, Seen) {
+    let seen = Seen::default();
+    let training =
+        SupervisedTraining::new(dir, train, valid).renderer(Box::new(seen.clone())).with_application_logger(None);
+    (training, seen)
+}
+
+/// What was shown at one iteration, by the metric's name.
+pub type Shown = HashMap<String, String>;
+
+/// A renderer that keeps what it is shown.
+#[derive(Clone, Debug, Default)]
+pub struct Seen(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+pub struct Kept {
+    names: HashMap<MetricId, String>,
+    split: String,
+    pending: Shown,
+    /// One entry for each iteration, in order.
+    pub train: Vec<Shown>,
+    /// One entry for each validation batch, in order.
+    pub valid: Vec<Shown>,
+    /// One entry for each batch of an evaluation.
+    pub test: Vec<Shown>,
+    /// Items processed as the progress bar shows them, split by split.
+    pub progress: Vec<Vec<usize>>,
+}
+
+impl Seen {
+    pub fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number shown, as it is written for machines: `value` or `value,count`.
+    pub fn number(shown: &Shown, name: &str) -> Option<f64> {
+        shown.get(name)?.split(',').next()?.parse().ok()
+    }
+
+    fn show(&self, state: MetricState) {
+        let (MetricState::Generic(entry) | MetricState::Numeric(entry, _)) = state;
+        let mut kept = self.kept();
+        let name = kept.names.get(&entry.metric_id).cloned().unwrap_or_default();
+        kept.pending.insert(name, entry.serialized_entry.serialized);
+    }
+}
+
+impl MetricsRendererTraining for Seen {
+    fn update_train(&mut self, state: MetricState) {
+        self.show(state);
+    }
+
+    fn update_valid(&mut self, state: MetricState) {
+        self.show(state);
+    }
+}
+
+impl MetricsRendererEvaluation for Seen {
+    fn update_test(&mut self, _name: EvaluationName, state: MetricState) {
+        self.show(state);
+    }
+}
+
+impl TrainingProgressLogger for Seen {
+    fn start(&mut self, _epochs: usize, _first: usize, _items: Option<usize>, _label: Option<&str>) {}
+
+    fn update_epoch(&mut self, _epoch: usize) {}
+
+    fn start_split(&mut self, split: &str, _items: usize) {
+        let mut kept = self.kept();
+        kept.split = split.to_owned();
+        kept.progress.push(Vec::new());
+    }
+
+    fn update_split(&mut self, items: usize) {
+        let mut kept = self.kept();
+        if let Some(progress) = kept.progress.last_mut() {
+            progress.push(items);
+        }
+        let shown = std::mem::take(&mut kept.pending);
+        match kept.split.as_str() {
+            "train" => kept.train.push(shown),
+            _ => kept.valid.push(shown),
+        }
+    }
+
+    fn end_split(&mut self) {
+        // An epoch's summary belongs to no iteration.
+        self.kept().pending.clear();
+    }
+
+    fn end(&mut self) {}
+
+    fn log_event_training(&mut self, _event: String) {}
+}
+
+impl EvaluationProgressLogger for Seen {
+    fn start_global_progress(&mut self, _tests: usize) {}
+
+    fn start_test(&mut self, _name: &str, _items: usize) {}
+
+    fn update_test_progress(&mut self, _items: usize) {
+        let mut kept = self.kept();
+        let shown = std::mem::take(&mut kept.pending);
+        kept.test.push(shown);
+    }
+
+    fn end_test(&mut self) {}
+
+    fn end_global_progress(&mut self) {}
+
+    fn log_event_evaluation(&mut self, _event: String) {}
+}
+
+impl MetricsRenderer for Seen {
+    fn manual_close(&mut self) {}
+
+    fn register_metric(&mut self, definition: MetricDefinition) {
+        self.kept().names.insert(definition.metric_id, definition.name.to_string());
+    }
 }

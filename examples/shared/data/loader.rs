@@ -65,7 +65,9 @@ pub struct ImageBatch {
 /// Serves [`DeviceImages`] in batches, the last of an epoch possibly short.
 ///
 /// An epoch is over when its last batch has been handed out. An iterator that is dropped earlier
-/// leaves the loader in the same epoch: the next one gives the same order again.
+/// leaves the loader in the same epoch: the next one gives the same order again. A clone counts the
+/// same epochs.
+#[derive(Clone, Debug)]
 pub struct EpochLoader {
     images: DeviceImages,
     /// The part of the images that is served.

@@ -115,8 +115,7 @@ impl Site<'_> {
             items.extend(Preset::ALL.map(|preset| self.block(preset.name(), &preset.text(), preset.description())));
         } else if shape.kinds().next().is_none() && (shape.is("object") || shape.is("array")) {
             let label = if shape.is("array") { "[ … ]" } else { "{ … }" };
-            let mut item =
-                self.item(label, CompletionItemKind::STRUCT, self.value_of(shape), shape.description());
+            let mut item = self.item(label, CompletionItemKind::STRUCT, self.value_of(shape), shape.description());
             item.filter_text = Some(label[..1].into());
             items.push(item);
         }
@@ -140,10 +139,11 @@ impl Site<'_> {
             insert.push(',');
         }
         let before = self.tree.before(self.replaced.start);
-        let comma = before.filter(|token| matches!(token.kind, String | Word | CloseObject | CloseArray)).map(|token| {
-            let end = self.lines.position(token.range.end);
-            vec![TextEdit::new(lsp_types::Range::new(end, end), ",".into())]
-        });
+        let comma =
+            before.filter(|token| matches!(token.kind, String | Word | CloseObject | CloseArray)).map(|token| {
+                let end = self.lines.position(token.range.end);
+                vec![TextEdit::new(lsp_types::Range::new(end, end), ",".into())]
+            });
         let range = self.lines.range(self.replaced.clone());
         CompletionItem {
             label: label.to_owned(),
@@ -163,7 +163,11 @@ impl Site<'_> {
         let stop = |text: &str| if self.snippets { format!("${{1:{}}}", self.escape(text)) } else { text.to_owned() };
         let usual = shape.usual().unwrap_or(&Value::Null);
         if shape.kinds().next().is_some() {
-            let kind = usual["kind"].as_str();
+            // A kind that needs more than its name is no place to start from.
+            let complete =
+                |shape: Shape| shape.properties().all(|(key, shape)| key == "kind" || shape.default().is_some());
+            let kinds = || shape.kinds().filter(|(_, variant)| complete(*variant)).map(|(kind, _)| kind);
+            let kind = kinds().find(|kind| usual["kind"] == *kind).or_else(|| kinds().next());
             return format!("{{ \"kind\": {} }}", self.choice(shape.kinds().map(|(kind, _)| kind), kind));
         }
         if shape.names().next().is_some() {

@@ -52,7 +52,12 @@ impl<'t> Cursor<'t> {
                     let at_key = |property: &&Property| property.key.start < offset && offset <= property.key.end;
                     if let Some(property) = properties.iter().find(at_key) {
                         let (path, shape) = into(property);
-                        return Some(Self { path, shape, owner, place: Place::Key { object: node, property: Some(property) } });
+                        return Some(Self {
+                            path,
+                            shape,
+                            owner,
+                            place: Place::Key { object: node, property: Some(property) },
+                        });
                     }
                     let value = |property: &'t Property| Some((property, property.value.as_ref().filter(holds)?));
                     if let Some((property, value)) = properties.iter().find_map(value) {

@@ -39,7 +39,6 @@ pub(super) fn hover(text: &str, pointer: &str, offset: usize) -> Option<Hover> {
             paragraphs.extend(shape.default().map(|default| format!("Default: `{default}`")));
         }
     }
-    let contents =
-        HoverContents::Markup(MarkupContent { kind: MarkupKind::Markdown, value: paragraphs.join("\n\n") });
+    let contents = HoverContents::Markup(MarkupContent { kind: MarkupKind::Markdown, value: paragraphs.join("\n\n") });
     Some(Hover { contents, range: Some(Lines::of(text).range(range)) })
 }

@@ -4,11 +4,11 @@ use std::collections::{HashMap, VecDeque};
 
 use lsp_server::{Connection, ErrorCode, Message, Notification, ProtocolError, Request, Response};
 use lsp_types::notification::{
-    DidChangeConfiguration, DidChangeTextDocument, DidCloseTextDocument, DidOpenTextDocument, Notification as _,
+    DidChangeConfiguration, DidChangeTextDocument, DidCloseTextDocument, DidOpenTextDocument, Exit, Notification as _,
     PublishDiagnostics,
 };
 use lsp_types::request::{
-    CodeActionRequest, Completion, DocumentSymbolRequest, Formatting, HoverRequest, Request as _,
+    CodeActionRequest, Completion, DocumentSymbolRequest, Formatting, HoverRequest, Request as _, Shutdown,
 };
 use lsp_types::{
     CodeAction, CodeActionKind, CodeActionOptions, CodeActionParams, CompletionOptions, CompletionParams,
@@ -21,9 +21,9 @@ use lsp_types::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::SCHEMA_FILE;
 use super::format::format;
 use super::tree::Tree;
+use super::{MAX_BYTES, SCHEMA_FILE};
 use crate::config::load::diagnose;
 use crate::config::{Diagnostic, Problem};
 
@@ -38,8 +38,6 @@ use position::Lines;
 
 /// The name under which the server reports and is configured.
 const NAME: &str = "burn-convexity";
-/// No configuration is that large; a larger text is left alone.
-const MAX_BYTES: usize = 4 << 20;
 
 /// Serve one client until it says `exit` or goes away.
 ///
@@ -47,10 +45,12 @@ const MAX_BYTES: usize = 4 << 20;
 /// file patterns (`*` stands for anything) and the JSON pointer to the configuration within such a file, for example
 /// `{ "pointers": { "train.json": "/optimizer" } }`.
 ///
+/// Says whether the client took its leave by `shutdown` before it went.
+///
 /// # Errors
 ///
-/// [`ProtocolError`] where the client does not keep to the protocol's order.
-pub fn serve(connection: &Connection) -> Result<(), ProtocolError> {
+/// [`ProtocolError`] where the client does not begin as the protocol has it.
+pub fn serve(connection: &Connection) -> Result<bool, ProtocolError> {
     let capabilities = ServerCapabilities {
         position_encoding: Some(PositionEncodingKind::UTF16),
         text_document_sync: Some(TextDocumentSyncCapability::Kind(TextDocumentSyncKind::INCREMENTAL)),
@@ -82,7 +82,7 @@ pub fn serve(connection: &Connection) -> Result<(), ProtocolError> {
         pointers: pointers(&params.initialization_options.unwrap_or_default()),
         snippets: completion.and_then(|completion| completion.completion_item?.snippet_support).unwrap_or(false),
     };
-    server.run()
+    Ok(server.run())
 }
 
 struct Server<'c> {
@@ -109,19 +109,24 @@ struct Subject<'s> {
 }
 
 impl Server<'_> {
-    fn run(&mut self) -> Result<(), ProtocolError> {
-        let mut queue = VecDeque::new();
+    fn run(&mut self) -> bool {
+        let (mut queue, mut leaving) = (VecDeque::new(), false);
         loop {
             if queue.is_empty() {
-                let Ok(message) = self.connection.receiver.recv() else { return Ok(()) };
+                let Ok(message) = self.connection.receiver.recv() else { return leaving };
                 queue.push_back(message);
             }
             queue.extend(self.connection.receiver.try_iter());
             let Some(message) = queue.pop_front() else { continue };
             match message {
-                Message::Request(request) if self.connection.handle_shutdown(&request)? => return Ok(()),
                 Message::Request(request) => {
-                    let response = if is_cancelled(&request, &queue) {
+                    let response = if leaving {
+                        let message = "the server is shutting down".to_owned();
+                        Response::new_err(request.id, ErrorCode::InvalidRequest as i32, message)
+                    } else if request.method == Shutdown::METHOD {
+                        leaving = true;
+                        Response::new_ok(request.id, ())
+                    } else if is_cancelled(&request, &queue) {
                         let message = format!("{} was cancelled", request.method);
                         Response::new_err(request.id, ErrorCode::RequestCanceled as i32, message)
                     } else {
@@ -129,7 +134,7 @@ impl Server<'_> {
                     };
                     self.send(response.into());
                 }
-                Message::Notification(notification) if notification.method == "exit" => return Ok(()),
+                Message::Notification(notification) if notification.method == Exit::METHOD => return leaving,
                 Message::Notification(notification) => self.hear(notification),
                 Message::Response(_) => {}
             }
@@ -203,8 +208,8 @@ impl Server<'_> {
     }
 
     fn publish(&self, open: &Open) {
-        // A file that is none of ours may have been one until the last change.
-        let diagnostics = self.subject(&open.uri).or_else(|| self.subject_of(open)).map(|subject| subject.diagnostics());
+        // A file that is none of ours may have been one until the last change: its diagnostics are none.
+        let diagnostics = self.subject_of(open).map(|subject| subject.diagnostics());
         self.tell(PublishDiagnosticsParams::new(open.uri.clone(), diagnostics.unwrap_or_default(), Some(open.version)));
     }
 
@@ -254,7 +259,6 @@ impl Server<'_> {
             is_preferred: action.fixes.as_ref().map(|fixed| fixed.problem.nearest().is_some()),
             diagnostics: action.fixes.map(|fixed| vec![subject.show(&lines, &fixed)]),
             kind: Some(action.kind),
-            #[expect(clippy::mutable_key_type, reason = "the protocol's own type")]
             edit: Some(WorkspaceEdit::new(HashMap::from([(subject.uri.clone(), action.edits)]))),
             ..Default::default()
         };
@@ -323,7 +327,10 @@ fn reformat(text: &str, indent: &str) -> Option<Vec<TextEdit>> {
     Some(vec![TextEdit::new(range, formatted[start..formatted.len() - end].to_owned())])
 }
 
-fn respond<P: DeserializeOwned, R: serde::Serialize>(request: Request, answer: impl FnOnce(P) -> Option<R>) -> Response {
+fn respond<P: DeserializeOwned, R: serde::Serialize>(
+    request: Request,
+    answer: impl FnOnce(P) -> Option<R>,
+) -> Response {
     match serde_json::from_value(request.params) {
         Ok(params) => Response::new_ok(request.id, answer(params)),
         Err(error) => {

@@ -1,27 +1,37 @@
 //! What a run leaves behind: `trace.jsonl`, an object a window as the run goes on; `summary.json`,
 //! whose keys other programs rely on; and the table that is printed at the end.
+//!
+//! The examples, which write it, include this file and `plots.rs` as modules of their own: it needs nothing from the
+//! library, and the library's users need none of it.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 /// One window of one method, a line of `trace.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TraceRow {
+    /// As in [`Method::name`].
     pub method: String,
+    /// The detector's window, counted from 1.
     pub window: usize,
+    /// Of the training data, counted from 1.
     pub epoch: usize,
     /// Gradient passes over the training set so far.
     pub cost: f64,
+    /// At the window's end.
     pub phase: Phase,
     /// Mean of the norms of the batches' gradients.
     pub batch_norm: Option<f64>,
     /// Norm of the mean of the window's gradients.
     pub mean_norm: Option<f64>,
+    /// The mean over the window's batches; in the convex phase, at the accepted point. Not a number is null in the file.
+    #[serde(deserialize_with = "null_is_nan")]
     pub train_loss: f64,
+    /// At the window's end, where it was evaluated.
     pub valid_loss: Option<f64>,
     /// In the convex phase, the step that the last line search accepted.
     pub step_length: Option<f64>,
@@ -33,7 +43,9 @@ pub struct TraceRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
+    /// The inner optimizer.
     NonConvex,
+    /// The second-order method.
     Convex,
 }
 
@@ -60,13 +72,21 @@ impl TraceWriter {
 /// `summary.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
+    /// The model's name.
     pub model: String,
+    /// The data set's name.
     pub dataset: String,
+    /// What was minimised: `cross-entropy` or `mse`.
     pub loss: String,
+    /// How many the model has.
     pub parameters: usize,
+    /// Of the initial parameters and the order of the data.
     pub seed: u64,
+    /// Where it was computed.
     pub device: String,
+    /// The switching optimizer's configuration, complete.
     pub config: Value,
+    /// The methods, in the order in which they ran.
     pub methods: Vec<Method>,
 }
 
@@ -75,37 +95,61 @@ pub struct Summary {
 pub struct Method {
     /// `convexity_switching`, `adam`, `adam_cosine`, ...
     pub name: String,
+    /// Of the training data.
     pub epochs: usize,
     /// Gradient passes over the training set.
     pub cost: f64,
+    /// Of wall-clock time, evaluations on the validation set included.
     pub seconds: f64,
+    /// Of the final model, over the whole training set. A loss that is not a number is null in the file.
+    #[serde(deserialize_with = "null_is_nan")]
     pub train_loss: f64,
+    /// Share of right answers of the final model on the training set.
     pub train_accuracy: f64,
+    /// Of the final model, over the whole validation set.
+    #[serde(deserialize_with = "null_is_nan")]
     pub valid_loss: f64,
+    /// Share of right answers of the final model on the validation set.
     pub valid_accuracy: f64,
     /// The cost at which the train loss first reached the better of Adam's two final losses.
     pub cost_to_adam: Option<f64>,
+    /// The first change to the convex phase, where there was one.
     pub swap: Option<Swap>,
+    /// Everything that the optimizer reported, each with its `event`, `window` and `cost`.
     pub events: Vec<Value>,
+    /// What was done how often.
     pub counters: Counters,
 }
 
 /// The first change to the convex phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Swap {
+    /// The window at whose end it came.
     pub window: usize,
+    /// Gradient passes over the training set until then.
     pub cost: f64,
+    /// The detector's, in words.
     pub reason: String,
 }
 
 /// What was done how often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
+    /// Optimizer steps.
     pub passes: usize,
+    /// Evaluations of the objective, with a gradient or without.
     pub loss_evaluations: usize,
+    /// Evaluations of the gradient.
     pub gradient_evaluations: usize,
+    /// Of the convex phase: line searches that ended.
     pub iterations: usize,
+    /// From steepest descent.
     pub restarts: usize,
+}
+
+/// JSON has no number for a loss that is not one, so it is written as null.
+fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 impl Summary {
@@ -278,6 +322,15 @@ mod tests {
         let back: Vec<TraceRow> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(back, rows);
         assert!(text.contains(r#""phase":"non_convex""#));
+    }
+
+    #[test]
+    fn a_run_that_diverged_reads_back() {
+        let text = serde_json::to_string(&row("adam", 1.0, f64::NAN)).unwrap();
+        assert!(text.contains(r#""train_loss":null"#));
+        assert!(serde_json::from_str::<TraceRow>(&text).unwrap().train_loss.is_nan());
+        let text = serde_json::to_string(&method("adam", 1.0, f64::INFINITY)).unwrap();
+        assert!(serde_json::from_str::<Method>(&text).unwrap().train_loss.is_nan());
     }
 
     #[test]

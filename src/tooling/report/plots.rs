@@ -9,7 +9,7 @@ use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::report::{Phase, TraceRow};
+use super::run::{Phase, TraceRow};
 
 /// Okabe and Ito's colours, told apart by colour-blind readers; the yellow is left out, too pale
 /// for a line.
@@ -27,10 +27,22 @@ const SIZE: (i32, i32) = (860, 420);
 const LEGEND: i32 = 220;
 const FONT: &str = "sans-serif";
 
-/// A line to be drawn, and where on it the phase changed.
+/// Letters in a line of the legend.
+const LETTERS: usize = 25;
+
+/// The traces of one method, one a seed, to be drawn in one colour.
+#[derive(Clone, Debug)]
+pub struct Series<'a> {
+    /// For the legend.
+    pub label: String,
+    /// The rows of each trace, in their order.
+    pub traces: Vec<Vec<&'a TraceRow>>,
+}
+
+/// Lines to be drawn in one colour, and where on them the phase changed.
 struct Curve {
     label: String,
-    points: Vec<(f64, f64)>,
+    lines: Vec<Vec<(f64, f64)>>,
     swaps: Vec<(f64, f64)>,
     hand_backs: Vec<(f64, f64)>,
 }
@@ -38,26 +50,26 @@ struct Curve {
 impl Curve {
     /// Through the rows whose `point` is finite and, for the sake of a logarithmic axis, not at or
     /// under 0 in height.
-    fn new<'a>(
-        label: &str,
-        rows: impl IntoIterator<Item = &'a TraceRow>,
-        point: impl Fn(&TraceRow) -> Option<(f64, f64)>,
-    ) -> Self {
-        let mut curve = Self { label: label.into(), points: vec![], swaps: vec![], hand_backs: vec![] };
-        let mut before: Option<(Phase, (f64, f64))> = None;
+    fn new(series: &Series, point: impl Fn(&TraceRow) -> Option<(f64, f64)>) -> Self {
+        let mut curve = Self { label: series.label.clone(), lines: vec![], swaps: vec![], hand_backs: vec![] };
         let drawable = |(x, y): &(f64, f64)| x.is_finite() && y.is_finite() && *y > 0.0;
-        for row in rows {
-            let Some(point) = point(row).filter(drawable) else {
-                continue;
-            };
-            // The change happened at the end of the window before the first one in the new phase.
-            match before {
-                Some((Phase::NonConvex, swap)) if row.phase == Phase::Convex => curve.swaps.push(swap),
-                Some((Phase::Convex, back)) if row.phase == Phase::NonConvex => curve.hand_backs.push(back),
-                _ => {}
+        for trace in &series.traces {
+            let mut line = vec![];
+            let mut before: Option<(Phase, (f64, f64))> = None;
+            for row in trace {
+                let Some(point) = point(row).filter(drawable) else {
+                    continue;
+                };
+                // The change happened at the end of the window before the first one in the new phase.
+                match before {
+                    Some((Phase::NonConvex, swap)) if row.phase == Phase::Convex => curve.swaps.push(swap),
+                    Some((Phase::Convex, back)) if row.phase == Phase::NonConvex => curve.hand_backs.push(back),
+                    _ => {}
+                }
+                line.push(point);
+                before = Some((row.phase, point));
             }
-            curve.points.push(point);
-            before = Some((row.phase, point));
+            curve.lines.push(line);
         }
         curve
     }
@@ -69,13 +81,19 @@ impl Curve {
 ///
 /// # Errors
 /// Where the file cannot be written.
-pub fn norm_against_loss(path: &Path, title: &str, rows: &[TraceRow]) -> Result<(), Box<dyn Error>> {
+pub fn norm_against_loss<'a>(
+    path: &Path,
+    title: &str,
+    rows: impl IntoIterator<Item = &'a TraceRow>,
+) -> Result<(), Box<dyn Error>> {
+    let mut rows: Vec<&TraceRow> = rows.into_iter().collect();
     let finite = rows.iter().map(|row| row.train_loss).filter(|loss| loss.is_finite());
     let largest = finite.fold(0.0, f64::max);
-    let rows = || rows.iter().filter(|row| row.train_loss > largest / 1000.0);
+    rows.retain(|row| row.train_loss > largest / 1000.0);
+    let series = |label: &str| Series { label: label.into(), traces: vec![rows.clone()] };
     let curves = [
-        Curve::new("mean of the batch norms", rows(), |row| Some((row.train_loss, row.batch_norm?))),
-        Curve::new("norm of the mean gradient", rows(), |row| Some((row.train_loss, row.mean_norm?))),
+        Curve::new(&series("mean of the batch norms"), |row| Some((row.train_loss, row.batch_norm?))),
+        Curve::new(&series("norm of the mean gradient"), |row| Some((row.train_loss, row.mean_norm?))),
     ];
     let (x, y) = bounds(&curves);
     let axes = ["train loss (training runs from right to left)", "gradient norm"];
@@ -99,11 +117,20 @@ pub fn loss_against_cost(path: &Path, title: &str, rows: &[TraceRow]) -> Result<
             methods.push(&row.method);
         }
     }
-    let curve = |method: &&str| {
-        let rows = rows.iter().filter(|row| row.method == *method);
-        Curve::new(&method.replace('_', " "), rows, |row| Some((row.cost, row.train_loss)))
-    };
-    let curves: Vec<Curve> = methods.iter().map(curve).collect();
+    let series = methods.iter().map(|method| Series {
+        label: method.replace('_', " "),
+        traces: vec![rows.iter().filter(|row| row.method == *method).collect()],
+    });
+    losses_against_cost(path, title, &series.collect::<Vec<_>>())
+}
+
+/// As [`loss_against_cost`], of any number of runs.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn losses_against_cost(path: &Path, title: &str, series: &[Series]) -> Result<(), Box<dyn Error>> {
+    let curve = |series| Curve::new(series, |row| Some((row.cost, row.train_loss)));
+    let curves: Vec<Curve> = series.iter().map(curve).collect();
     let (x, y) = bounds(&curves);
     let axes = ["cost (gradient passes over the training set)", "train loss"];
     chart(path, title, axes, (0.0..x.end * 1.02, &plain), (decades(y).log_scale(), &power_of_ten), &curves)
@@ -112,7 +139,7 @@ pub fn loss_against_cost(path: &Path, title: &str, rows: &[TraceRow]) -> Result<
 /// The ranges of the curves' two coordinates, never empty.
 fn bounds(curves: &[Curve]) -> (Range<f64>, Range<f64>) {
     let range = |coordinate: fn(&(f64, f64)) -> f64| {
-        let values = || curves.iter().flat_map(|curve| &curve.points).map(coordinate);
+        let values = || curves.iter().flat_map(|curve| curve.lines.iter().flatten()).map(coordinate);
         let high = values().reduce(f64::max).unwrap_or(1.0);
         let low = values().reduce(f64::min).unwrap_or(1.0);
         if low < high { low..high } else { high / 2.0..high * 2.0 }
@@ -149,7 +176,10 @@ where
     X: AsRangedCoord<Value = f64, CoordDescType: ValueFormatter<f64>>,
     Y: AsRangedCoord<Value = f64, CoordDescType: ValueFormatter<f64>>,
 {
-    let area = SVGBackend::new(path, (SIZE.0 as u32, SIZE.1 as u32)).into_drawing_area();
+    let labels: Vec<Vec<String>> = curves.iter().map(|curve| wrapped(&curve.label)).collect();
+    let legend_height = labels.iter().map(|label| 8 + 18 * label.len() as i32).sum::<i32>() + 130;
+    let size = (SIZE.0 as u32, SIZE.1.max(legend_height) as u32);
+    let area = SVGBackend::new(path, size).into_drawing_area();
     area.fill(&WHITE)?;
     let (plot, legend) = area.split_horizontally(SIZE.0 - LEGEND);
     let mut chart = ChartBuilder::on(&plot)
@@ -170,17 +200,24 @@ where
         .light_line_style(TRANSPARENT)
         .draw()?;
 
-    let mut line = 60;
-    let mut explain = |text: &str| {
-        line += 26;
-        let style = (FONT, 15).into_text_style(&legend).pos(Pos::new(HPos::Left, VPos::Center));
-        legend.draw(&Text::new(text.to_owned(), (36, line), style)).map(|()| line)
+    let mut next = 86;
+    let mut explain = |label: &[String]| {
+        let first = next;
+        for text in label {
+            let style = (FONT, 15).into_text_style(&legend).pos(Pos::new(HPos::Left, VPos::Center));
+            legend.draw(&Text::new(text.clone(), (36, next), style))?;
+            next += 18;
+        }
+        next += 8;
+        Ok::<_, Box<dyn Error>>(first)
     };
     let coloured = || curves.iter().zip(COLOURS.into_iter().cycle());
-    for (curve, colour) in coloured() {
+    for ((curve, colour), label) in coloured().zip(&labels) {
         let stroke = colour.stroke_width(2);
-        chart.draw_series(LineSeries::new(curve.points.iter().copied(), stroke))?;
-        let line = explain(&curve.label)?;
+        for line in &curve.lines {
+            chart.draw_series(LineSeries::new(line.iter().copied(), stroke))?;
+        }
+        let line = explain(label)?;
         legend.draw(&PathElement::new([(4, line), (28, line)], stroke))?;
     }
     // After the lines, so that no line crosses a mark.
@@ -193,15 +230,30 @@ where
         chart.draw_series(hand_backs)?;
     }
     if curves.iter().any(|curve| !curve.swaps.is_empty()) {
-        let line = explain("swap to the convex phase")?;
+        let line = explain(&["swap to the convex phase".into()])?;
         legend.draw(&Circle::new((16, line), 6, swap(BLACK)))?;
     }
     if curves.iter().any(|curve| !curve.hand_backs.is_empty()) {
-        let line = explain("back to the inner optimizer")?;
+        let line = explain(&["back to the inner optimizer".into()])?;
         legend.draw(&Circle::new((16, line), 6, hand_back(BLACK)))?;
     }
     area.present()?;
     Ok(())
+}
+
+/// In lines of at most [`LETTERS`] letters, broken between words.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = vec![];
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= LETTERS => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.into()),
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -229,9 +281,17 @@ mod tests {
         use Phase::{Convex, NonConvex};
         let phases = [NonConvex, NonConvex, Convex, Convex, NonConvex, Convex];
         let rows: Vec<_> = (1..).zip(phases).map(|(window, phase)| row(window, 1.0, phase)).collect();
-        let curve = Curve::new("", &rows, |row| Some((row.cost, row.train_loss)));
+        let series = Series { label: "".into(), traces: vec![rows.iter().collect()] };
+        let curve = Curve::new(&series, |row| Some((row.cost, row.train_loss)));
         assert_eq!(curve.swaps, [(2.0, 1.0), (5.0, 1.0)]);
         assert_eq!(curve.hand_backs, [(4.0, 1.0)]);
+    }
+
+    #[test]
+    fn a_long_label_is_broken_between_words() {
+        assert_eq!(wrapped("convexity switching, direction l_bfgs"), ["convexity switching,", "direction l_bfgs"]);
+        assert_eq!(wrapped("an_unbreakable_name_of_thirty_letters"), ["an_unbreakable_name_of_thirty_letters"]);
+        assert!(wrapped("").is_empty());
     }
 
     #[test]
@@ -241,10 +301,11 @@ mod tests {
         let losses: [&[f64]; 4] = [&[], &[0.5], &[2.0, f64::NAN, f64::INFINITY, 1e-9], &[0.0, 0.0]];
         for losses in losses {
             let rows: Vec<_> = losses.iter().map(|&loss| row(1, loss, Phase::Convex)).collect();
-            for draw in [norm_against_loss, loss_against_cost] {
-                draw(&path, "title", &rows).unwrap();
-                assert!(std::fs::read_to_string(&path).unwrap().trim_end().ends_with("</svg>"));
-            }
+            let complete = || std::fs::read_to_string(&path).unwrap().trim_end().ends_with("</svg>");
+            norm_against_loss(&path, "title", &rows).unwrap();
+            assert!(complete());
+            loss_against_cost(&path, "title", &rows).unwrap();
+            assert!(complete());
         }
     }
 }

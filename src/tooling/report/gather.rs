@@ -1,0 +1,320 @@
+//! Runs read from their folders, sorted into families (one model, data set and loss) of experiments (one setting, any
+//! number of seeds), and their numbers over the seeds.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::ReportError;
+use super::run::{Method, Summary, TraceRow};
+
+/// A finished run, read back.
+pub struct Run {
+    pub folder: PathBuf,
+    pub summary: Summary,
+    pub trace: Vec<TraceRow>,
+    /// Everything in `summary.json` that two runs which differ in the seed alone have in common, keys that only another
+    /// version knows included.
+    pub identity: Value,
+}
+
+impl Run {
+    /// # Errors
+    /// Where the folder is no finished run's or its files cannot be understood.
+    pub fn load(folder: &Path) -> Result<Self, ReportError> {
+        let not_a_run = |problem| ReportError::NotARun { folder: folder.into(), problem };
+        let [summary_path, trace_path] = ["summary.json", "trace.jsonl"].map(|name| folder.join(name));
+        match (folder.is_dir(), summary_path.is_file(), trace_path.is_file()) {
+            (false, ..) => return Err(not_a_run("there is no such folder")),
+            (_, false, true) => {
+                return Err(not_a_run(
+                    "it has a trace.jsonl but no summary.json, which comes at a run's end: it goes on, or was stopped",
+                ));
+            }
+            (_, false, false) => return Err(not_a_run("it has no summary.json")),
+            (_, true, false) => return Err(not_a_run("it has no trace.jsonl")),
+            (true, true, true) => {}
+        }
+        let read = |path: &Path| {
+            fs::read_to_string(path).map_err(|source| ReportError::Unreadable { path: path.into(), source })
+        };
+        let text = read(&summary_path)?;
+        let malformed = |source| ReportError::Summary { path: summary_path.clone(), source };
+        let summary: Summary = serde_json::from_str(&text).map_err(malformed)?;
+        let mut identity: Value = serde_json::from_str(&text).map_err(malformed)?;
+        if let Some(keys) = identity.as_object_mut() {
+            keys.retain(|key, _| key != "seed" && key != "methods");
+        }
+        let rows = read(&trace_path)?;
+        let row = |(at, line)| {
+            let malformed = |error: serde_json::Error| {
+                // Line 1 of the text is a line of the file: of the position only the column is news.
+                let (what, column) = (error.to_string(), error.column());
+                let what = what.split(" at line ").next().unwrap_or(&what);
+                let (path, problem) = (trace_path.clone(), format!("{what}, column {column}"));
+                ReportError::Trace { path, line: at + 1, problem }
+            };
+            serde_json::from_str(line).map_err(malformed)
+        };
+        let trace: Vec<TraceRow> = rows.lines().enumerate().map(row).collect::<Result<_, _>>()?;
+        if summary.methods.is_empty() {
+            return Err(not_a_run("its summary.json lists no method"));
+        }
+        if summary.methods.iter().any(|method| trace.iter().all(|row| row.method != method.name)) {
+            return Err(not_a_run("its trace.jsonl lacks a method that its summary.json lists"));
+        }
+        Ok(Self { folder: folder.into(), summary, trace, identity })
+    }
+
+    pub fn method(&self, name: &str) -> Option<&Method> {
+        self.summary.methods.iter().find(|method| method.name == name)
+    }
+
+    pub fn rows(&self, name: &str) -> Vec<&TraceRow> {
+        self.trace.iter().filter(|row| row.method == name).collect()
+    }
+
+    /// The train loss of a method when it had cost that much.
+    fn loss_at(&self, method: &Method, cost: f64) -> Option<f64> {
+        if same_cost(method.cost, cost) {
+            return Some(method.train_loss);
+        }
+        self.rows(&method.name).into_iter().rev().find(|row| row.cost <= cost).map(|row| row.train_loss)
+    }
+}
+
+/// Runs that differ in the seed alone.
+pub struct Experiment {
+    /// What tells it from the others of its family; empty where it is the only one.
+    pub label: String,
+    /// By seed.
+    pub runs: Vec<Run>,
+}
+
+/// Experiments with one model, data set and loss.
+pub struct Family {
+    pub dataset: String,
+    pub model: String,
+    pub loss: String,
+    pub parameters: usize,
+    pub experiments: Vec<Experiment>,
+}
+
+/// Families in the order in which their first runs come; a run whose seed its experiment already has opens another one,
+/// as it must differ in something that its summary does not say.
+pub fn families(runs: Vec<Run>) -> Vec<Family> {
+    let mut families: Vec<Family> = vec![];
+    for run in runs {
+        let Summary { model, dataset, loss, parameters, seed, .. } = &run.summary;
+        let key = (dataset, model, loss, parameters);
+        let same = |family: &Family| (&family.dataset, &family.model, &family.loss, &family.parameters) == key;
+        let at = families.iter().position(same).unwrap_or_else(|| {
+            families.push(Family {
+                dataset: dataset.clone(),
+                model: model.clone(),
+                loss: loss.clone(),
+                parameters: *parameters,
+                experiments: vec![],
+            });
+            families.len() - 1
+        });
+        let experiments = &mut families[at].experiments;
+        let fits = |experiment: &&mut Experiment| {
+            experiment.runs[0].identity == run.identity
+                && experiment.runs.iter().all(|other| other.summary.seed != *seed)
+        };
+        match experiments.iter_mut().find(fits) {
+            Some(experiment) => experiment.runs.push(run),
+            None => experiments.push(Experiment { label: String::new(), runs: vec![run] }),
+        }
+    }
+    for family in &mut families {
+        family.experiments.iter_mut().for_each(|experiment| experiment.runs.sort_by_key(|run| run.summary.seed));
+        let identities: Vec<_> = family.experiments.iter().map(|experiment| &experiment.runs[0].identity).collect();
+        let labels = distinguish(&identities);
+        for (at, experiment) in family.experiments.iter_mut().enumerate() {
+            experiment.label = labels[at].clone();
+            if labels.iter().filter(|label| **label == labels[at]).count() > 1 {
+                let folder = experiment.runs[0].folder.display();
+                experiment.label =
+                    if labels[at].is_empty() { folder.to_string() } else { format!("{}, {folder}", labels[at]) };
+            }
+        }
+    }
+    families
+}
+
+/// In as few words as it takes, what is particular to each: of objects of several kinds only the kinds.
+fn distinguish(variants: &[&Value]) -> Vec<String> {
+    fn walk(variants: &[Option<&Value>], path: &str, found: &mut [Vec<String>]) {
+        if variants.windows(2).all(|pair| pair[0] == pair[1]) {
+            return;
+        }
+        let objects: Option<Vec<_>> = variants.iter().map(|variant| variant.and_then(Value::as_object)).collect();
+        let Some(objects) = objects else {
+            for (found, variant) in found.iter_mut().zip(variants) {
+                let value = variant.map_or("none".into(), |value| match value {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                });
+                found.push(format!("{path} {value}"));
+            }
+            return;
+        };
+        let kinds: Vec<_> = objects.iter().map(|object| object.get("kind")).collect();
+        if kinds.windows(2).any(|pair| pair[0] != pair[1]) {
+            return walk(&kinds, path, found);
+        }
+        for key in objects.iter().flat_map(|object| object.keys()).collect::<BTreeSet<_>>() {
+            let path = if path.is_empty() || path == "config" { key.clone() } else { format!("{path}.{key}") };
+            walk(&objects.iter().map(|object| object.get(key)).collect::<Vec<_>>(), &path, found);
+        }
+    }
+    let mut found = vec![vec![]; variants.len()];
+    walk(&variants.iter().copied().map(Some).collect::<Vec<_>>(), "", &mut found);
+    found.into_iter().map(|words| words.join(", ")).collect()
+}
+
+/// The four numbers by which a method is judged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    TrainLoss,
+    TrainAccuracy,
+    ValidLoss,
+    ValidAccuracy,
+}
+
+impl Metric {
+    pub const ALL: [Self; 4] = [Self::TrainLoss, Self::TrainAccuracy, Self::ValidLoss, Self::ValidAccuracy];
+
+    pub fn name(self) -> &'static str {
+        ["train loss", "train accuracy", "validation loss", "validation accuracy"][self as usize]
+    }
+
+    pub fn of(self, method: &Method) -> f64 {
+        [method.train_loss, method.train_accuracy, method.valid_loss, method.valid_accuracy][self as usize]
+    }
+
+    /// Greater is better. What is not a number is worse than any.
+    pub fn score(self, value: f64) -> f64 {
+        match self {
+            _ if value.is_nan() => f64::NEG_INFINITY,
+            Self::TrainLoss | Self::ValidLoss => -value,
+            Self::TrainAccuracy | Self::ValidAccuracy => value,
+        }
+    }
+}
+
+/// Mean and extremes over the seeds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    pub mean: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Spread {
+    /// `None` of nothing.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let values: Vec<f64> = values.into_iter().collect();
+        let low = values.iter().copied().min_by(f64::total_cmp)?;
+        let high = values.iter().copied().max_by(f64::total_cmp)?;
+        Some(Self { mean: values.iter().sum::<f64>() / values.len() as f64, low, high })
+    }
+}
+
+/// One method of one experiment.
+pub struct Line<'a> {
+    pub name: &'a str,
+    /// With the run each comes from.
+    pub methods: Vec<(&'a Run, &'a Method)>,
+}
+
+impl Line<'_> {
+    pub fn is_adam(&self) -> bool {
+        is_adam(self.name)
+    }
+
+    pub fn spread(&self, value: impl Fn(&Method) -> f64) -> Option<Spread> {
+        Spread::of(self.methods.iter().map(|(_, method)| value(method)))
+    }
+
+    /// Over the seeds that have it.
+    pub fn spread_of_some(&self, value: impl Fn(&Method) -> Option<f64>) -> Option<Spread> {
+        Spread::of(self.methods.iter().filter_map(|(_, method)| value(method)))
+    }
+
+    pub fn loss_at(&self, cost: f64) -> Option<Spread> {
+        Spread::of(self.methods.iter().filter_map(|(run, method)| run.loss_at(method, cost)))
+    }
+}
+
+impl Experiment {
+    /// Its methods, in the order of its first run.
+    pub fn lines(&self) -> Vec<Line<'_>> {
+        let mut lines: Vec<Line> = vec![];
+        for run in &self.runs {
+            for method in &run.summary.methods {
+                match lines.iter_mut().find(|line| line.name == method.name) {
+                    Some(line) => line.methods.push((run, method)),
+                    None => lines.push(Line { name: &method.name, methods: vec![(run, method)] }),
+                }
+            }
+        }
+        lines
+    }
+
+    /// Of the seeds that have `name` beside Adam, how many are better, equal and worse than the better Adam.
+    pub fn seeds(&self, name: &str, metric: Metric) -> [usize; 3] {
+        let mut counts = [0; 3];
+        for run in &self.runs {
+            let adam = run.summary.methods.iter().filter(|method| is_adam(&method.name));
+            let adam = adam.map(|method| metric.score(metric.of(method))).max_by(f64::total_cmp);
+            if let (Some(adam), Some(method)) = (adam, run.method(name)) {
+                counts[match metric.score(metric.of(method)).total_cmp(&adam) {
+                    Ordering::Greater => 0,
+                    Ordering::Equal => 1,
+                    Ordering::Less => 2,
+                }] += 1;
+            }
+        }
+        counts
+    }
+}
+
+impl Family {
+    /// The Adams that an experiment is compared with: its own, else those of its family.
+    pub fn adams<'a>(&'a self, experiment: &'a Experiment) -> Vec<Line<'a>> {
+        let adams = |experiment: &'a Experiment| experiment.lines().into_iter().filter(Line::is_adam);
+        let own: Vec<Line> = adams(experiment).collect();
+        if own.is_empty() { self.experiments.iter().flat_map(adams).collect() } else { own }
+    }
+
+    /// The cost that every method of the experiment, and every Adam beside it, has spent.
+    pub fn common_cost(&self, experiment: &Experiment) -> f64 {
+        let lines = experiment.lines().into_iter().chain(self.adams(experiment));
+        let cost = |line: Line| line.spread(|method| method.cost).map(|cost| cost.low);
+        lines.filter_map(cost).fold(f64::INFINITY, f64::min)
+    }
+
+    /// Whether somebody spent more than the others, so that the final losses are not at equal cost.
+    pub fn has_unequal_costs(&self) -> bool {
+        self.experiments.iter().any(|experiment| {
+            let common = self.common_cost(experiment);
+            let lines = experiment.lines().into_iter().chain(self.adams(experiment));
+            lines.flat_map(|line| line.methods).any(|(_, method)| !same_cost(method.cost, common))
+        })
+    }
+}
+
+pub fn is_adam(name: &str) -> bool {
+    name.starts_with("adam")
+}
+
+/// To half a per cent: an epoch's cost is a sum of batches'.
+pub fn same_cost(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 5e-3 * a.abs().max(b.abs())
+}

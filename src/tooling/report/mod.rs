@@ -1,0 +1,385 @@
+//! `burn-convexity report`: any number of runs in one page, with the figures and the table of the publication.
+
+mod gather;
+mod page;
+mod paper;
+pub mod plots;
+pub mod run;
+
+use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
+
+use clap::Args;
+
+use gather::{Experiment, Family, Run, families};
+use page::Figure;
+use plots::Series;
+
+/// Merge runs into one report.html and its plots: gradient norm against loss, loss against cost, and every method's
+/// final numbers over the seeds, beside the published ones.
+#[derive(Args, Clone, Debug)]
+pub struct ReportArgs {
+    /// Folders of runs, each with summary.json and trace.jsonl.
+    #[arg(required = true, value_name = "RUN_DIR")]
+    pub runs: Vec<PathBuf>,
+    /// Folder for report.html and the plots.
+    #[arg(long, default_value = "report", value_name = "DIR")]
+    pub out: PathBuf,
+    /// Replace the files of an earlier report.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// A folder that is none, or not one of a run that has ended.
+    #[error("{} is not the folder of a finished run: {problem}", .folder.display())]
+    NotARun {
+        /// As it was given.
+        folder: PathBuf,
+        /// What it lacks.
+        problem: &'static str,
+    },
+    /// A folder was given twice, which would count its seed twice.
+    #[error("{} is named twice", .0.display())]
+    Twice(PathBuf),
+    /// A file of a run cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A `summary.json` that no run of ours wrote.
+    #[error("{} is no summary of a run: {source}", .path.display())]
+    Summary {
+        /// The file.
+        path: PathBuf,
+        /// With line and column.
+        source: serde_json::Error,
+    },
+    /// A line of `trace.jsonl` that no run of ours wrote.
+    #[error("{}, line {line}, is no window of a run: {problem}", .path.display())]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with the line.
+        problem: String,
+    },
+    /// Something is in the way.
+    #[error("{} is there already: --force replaces it, --out names another folder", .0.display())]
+    Exists(PathBuf),
+    /// A file of the report cannot be written.
+    #[error("cannot write {}: {problem}", .path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        problem: String,
+    },
+}
+
+/// What a report consists of.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The page, which holds copies of the plots and needs no other file.
+    pub page: PathBuf,
+    /// The plots as SVG files.
+    pub plots: Vec<PathBuf>,
+    /// How many runs were merged.
+    pub runs: usize,
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let (runs, plots) = (self.runs, self.plots.len());
+        write!(f, "{} holds {runs} runs; {plots} plots are beside it", self.page.display())
+    }
+}
+
+/// Read the runs, draw the plots, write the page.
+///
+/// # Errors
+/// [`ReportError`] where a folder is no finished run's, or a file of the report exists or cannot be written. Nothing is
+/// written unless every run could be read.
+pub fn report(args: &ReportArgs) -> Result<Written, ReportError> {
+    let mut seen = vec![];
+    for folder in &args.runs {
+        let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.clone());
+        if seen.contains(&folder) {
+            return Err(ReportError::Twice(folder));
+        }
+        seen.push(folder);
+    }
+    let runs: Vec<Run> = args.runs.iter().map(|folder| Run::load(folder)).collect::<Result<_, _>>()?;
+    let written = runs.len();
+    let families = families(runs);
+    let plots: Vec<Vec<Plot>> = families.iter().enumerate().map(|(at, family)| plots_of(family, at)).collect();
+
+    let page = args.out.join("report.html");
+    let files = plots.iter().flatten().map(|plot| args.out.join(&plot.file));
+    let files: Vec<PathBuf> = files.collect();
+    if let Some(path) = [&page].into_iter().chain(&files).find(|path| !args.force && path.exists()) {
+        return Err(ReportError::Exists(path.clone()));
+    }
+    let unwritable = |path: &Path, problem: String| ReportError::Unwritable { path: path.into(), problem };
+    fs::create_dir_all(&args.out).map_err(|error| unwritable(&args.out, error.to_string()))?;
+    let mut figures = vec![];
+    for (family, plots) in families.iter().zip(&plots) {
+        let drawn = plots.iter().map(|plot| {
+            let path = args.out.join(&plot.file);
+            plot.draw(family, &path).map_err(|problem| unwritable(&path, problem))
+        });
+        figures.push(drawn.collect::<Result<Vec<Figure>, _>>()?);
+    }
+    fs::write(&page, page::page(&families, &figures)).map_err(|error| unwritable(&page, error.to_string()))?;
+    Ok(Written { page, plots: files, runs: written })
+}
+
+/// A plot to be drawn.
+struct Plot {
+    file: String,
+    /// Of the family's losses, or of one run's norms.
+    of: Option<(usize, usize, String)>,
+}
+
+/// Loss against cost first, then the norms of each experiment's seeds.
+fn plots_of(family: &Family, at: usize) -> Vec<Plot> {
+    let simple = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = format!("{} {} {}", family.dataset, family.model, family.loss).chars().map(simple).collect();
+    let mut plots = vec![Plot { file: format!("{}-{name}-loss-against-cost.svg", at + 1), of: None }];
+    for (e, experiment) in family.experiments.iter().enumerate() {
+        for (r, run) in experiment.runs.iter().enumerate() {
+            for method in watched(run) {
+                let file = format!("{}-{name}-norm-against-loss-{}.svg", at + 1, plots.len());
+                plots.push(Plot { file, of: Some((e, r, method)) });
+            }
+        }
+    }
+    plots
+}
+
+/// The methods whose gradient norm is of interest: those that may swap, or Adam where it is alone.
+fn watched(run: &Run) -> Vec<String> {
+    let names = || run.summary.methods.iter().map(|method| method.name.clone());
+    let ours: Vec<String> = names().filter(|name| !gather::is_adam(name)).collect();
+    if ours.is_empty() { names().take(1).collect() } else { ours }
+}
+
+impl Plot {
+    fn draw(&self, family: &Family, path: &Path) -> Result<Figure, String> {
+        let Family { model, dataset, loss, .. } = family;
+        let of_family = format!("{model}, {dataset}, {loss}");
+        let caption = match &self.of {
+            None => {
+                plots::losses_against_cost(path, &of_family, &series(family)).map_err(|error| error.to_string())?;
+                "Train loss against cost (as the publication's figure 6).".into()
+            }
+            Some((experiment, run, method)) => {
+                let experiment = &family.experiments[*experiment];
+                let run = &experiment.runs[*run];
+                let title = format!("{of_family}, seed {}", run.summary.seed);
+                plots::norm_against_loss(path, &title, run.rows(method)).map_err(|error| error.to_string())?;
+                let method = named(method, &experiment.label);
+                let seed = run.summary.seed;
+                format!("Gradient norm against train loss (as the publication's figure 5): {method}, seed {seed}.")
+            }
+        };
+        let svg = fs::read_to_string(path).map_err(|error| error.to_string())?;
+        Ok(Figure { svg, caption, first: self.of.as_ref().is_none_or(|(_, run, _)| *run == 0) })
+    }
+}
+
+/// The method as a reader would call it, with its experiment where there are several.
+fn named(method: &str, experiment: &str) -> String {
+    let method = method.replace('_', " ");
+    if experiment.is_empty() { method } else { format!("{method}, {experiment}") }
+}
+
+/// Every method of every experiment, one colour each; a method that ran alike in all of them is drawn once.
+fn series(family: &Family) -> Vec<Series<'_>> {
+    let traces = |experiment: &'_ Experiment, name: &str| -> Vec<Vec<(u64, u64)>> {
+        let bits =
+            |run: &Run| run.rows(name).iter().map(|row| (row.cost.to_bits(), row.train_loss.to_bits())).collect();
+        experiment.runs.iter().filter(|run| run.method(name).is_some()).map(bits).collect()
+    };
+    let mut series: Vec<Series> = vec![];
+    for (at, experiment) in family.experiments.iter().enumerate() {
+        for line in experiment.lines() {
+            let others = || family.experiments.iter().filter(|other| other.lines().iter().any(|o| o.name == line.name));
+            let ours = traces(experiment, line.name);
+            let shared = others().all(|other| traces(other, line.name) == ours);
+            if shared && family.experiments[..at].iter().any(|before| traces(before, line.name) == ours) {
+                continue;
+            }
+            let label = named(line.name, if shared && line.is_adam() { "" } else { &experiment.label });
+            series.push(Series { label, traces: line.methods.iter().map(|(run, _)| run.rows(line.name)).collect() });
+        }
+    }
+    series
+}
+
+#[cfg(test)]
+mod tests {
+    use super::run::{Counters, Method, Phase, Summary, Swap, TraceRow, TraceWriter};
+    use super::*;
+    use serde_json::{Value, json};
+    use tempfile::TempDir;
+
+    /// A method that ended with this loss, and as many windows as its cost.
+    fn method(name: &str, train_loss: f64, valid_accuracy: f64, cost: f64) -> Method {
+        Method {
+            name: name.into(),
+            epochs: 4,
+            cost,
+            seconds: 1.0,
+            train_loss,
+            train_accuracy: 1.0,
+            valid_loss: 0.5,
+            valid_accuracy,
+            cost_to_adam: None,
+            swap: (name != "adam").then(|| Swap { window: 2, cost: 2.0, reason: "past <its> peak".into() }),
+            events: vec![json!({ "event": "swap", "window": 2, "cost": 2.0, "reason": "past <its> peak" })],
+            counters: Counters::default(),
+        }
+    }
+
+    /// In `root/name`, a run with Adam at a loss of 0.01, and ours at `ours`.
+    fn run(root: &TempDir, name: &str, seed: u64, config: Value, ours: f64) -> PathBuf {
+        let folder = root.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        let summary = Summary {
+            model: "vgg5".into(),
+            dataset: "mnist".into(),
+            loss: "mse".into(),
+            parameters: 121_994,
+            seed,
+            device: "flex".into(),
+            config,
+            methods: vec![method("adam", 0.01, 0.9, 4.0), method("convexity_switching", ours, 0.8, 8.0)],
+        };
+        summary.save(&folder.join("summary.json")).unwrap();
+        let mut trace = TraceWriter::create(&folder.join("trace.jsonl")).unwrap();
+        for method in &summary.methods {
+            for window in 1..=method.cost as usize {
+                let convex = window > 2 && method.name != "adam";
+                let row = TraceRow {
+                    method: method.name.clone(),
+                    window,
+                    epoch: window,
+                    cost: window as f64,
+                    phase: if convex { Phase::Convex } else { Phase::NonConvex },
+                    batch_norm: Some(1.0),
+                    mean_norm: None,
+                    train_loss: method.train_loss * (9 - window) as f64,
+                    valid_loss: None,
+                    step_length: None,
+                    seconds: 0.1,
+                };
+                trace.write(&row).unwrap();
+            }
+        }
+        folder
+    }
+
+    fn args(root: &TempDir, runs: &[PathBuf]) -> ReportArgs {
+        ReportArgs { runs: runs.to_vec(), out: root.path().join("out"), force: false }
+    }
+
+    #[test]
+    fn runs_that_differ_in_the_seed_alone_are_one_experiment() {
+        let root = tempfile::tempdir().unwrap();
+        let l_bfgs = || json!({ "direction": { "kind": "l_bfgs", "memory": 100 }, "metric": "inner" });
+        let cg = json!({ "direction": { "kind": "conjugate_gradient", "beta": "dai_yuan" }, "metric": "inner" });
+        let folders = [
+            run(&root, "b", 1, l_bfgs(), 3e-3),
+            run(&root, "cg", 0, cg, 0.5),
+            run(&root, "a", 0, l_bfgs(), 1e-3),
+            run(&root, "again", 0, l_bfgs(), 1e-3),
+        ];
+        let families = families(folders.iter().map(|folder| Run::load(folder).unwrap()).collect());
+        assert_eq!(families.len(), 1);
+        let experiments = &families[0].experiments;
+        let seeds = |at: usize| experiments[at].runs.iter().map(|run| run.summary.seed).collect::<Vec<_>>();
+        assert_eq!([seeds(0), seeds(1), seeds(2)], [vec![0, 1], vec![0], vec![0]]);
+        let folder = |name: &str| root.path().join(name).display().to_string();
+        assert_eq!(experiments[0].label, format!("direction l_bfgs, {}", folder("a")));
+        assert_eq!(experiments[1].label, "direction conjugate_gradient");
+        assert_eq!(experiments[2].label, format!("direction l_bfgs, {}", folder("again")));
+
+        let lines = experiments[0].lines();
+        let loss = lines[1].spread(|method| method.train_loss).unwrap();
+        assert_eq!((loss.mean, loss.low, loss.high), (2e-3, 1e-3, 3e-3));
+        // Adam has spent 4, ours 8: after 4 windows of 8 its loss was five times the last.
+        assert_eq!(families[0].common_cost(&experiments[0]), 4.0);
+        assert_eq!(lines[1].loss_at(4.0).unwrap().high, 5.0 * 3e-3);
+        assert_eq!(lines[0].loss_at(4.0).unwrap().mean, 0.01);
+    }
+
+    #[test]
+    fn a_report_is_one_page_that_says_where_the_method_wins_and_where_it_loses() {
+        let root = tempfile::tempdir().unwrap();
+        let runs = [run(&root, "a", 0, json!({}), 1e-3), run(&root, "b", 1, json!({}), 0.05)];
+        let written = report(&args(&root, &runs)).unwrap();
+        assert_eq!((written.runs, written.plots.len()), (2, 3));
+        assert!(written.plots.iter().all(|plot| plot.is_file()));
+        let page = fs::read_to_string(&written.page).unwrap();
+        assert!(page.contains(
+            "convexity switching against the better Adam: equal in train accuracy (2 of 2 seeds), validation loss \
+             (2 of 2 seeds); worse in train loss (1 of 2 seeds), validation accuracy (2 of 2 seeds)."
+        ));
+        // Both lines of the publication, and epochs and cost beside ours.
+        assert!(
+            page.contains("<td>300 + 700</td><td>not stated</td><td></td><td>0.0001</td><td>1.000</td><td>0.0011</td>")
+        );
+        assert!(page.contains("published: Adam</td><td></td><td>1000</td><td>1000</td>"));
+        assert!(page.contains("past &lt;its&gt; peak") && !page.contains("<its>"));
+        // It needs no other file.
+        assert_eq!(page.matches("<svg").count(), 3);
+        assert!(!page.contains("src=") && !page.contains("href="));
+    }
+
+    #[test]
+    fn nothing_is_overwritten_unless_forced() {
+        let root = tempfile::tempdir().unwrap();
+        let args = args(&root, &[run(&root, "a", 0, json!({}), 1e-3)]);
+        fs::create_dir(&args.out).unwrap();
+        fs::write(args.out.join("report.html"), "mine").unwrap();
+        let error = report(&args).unwrap_err();
+        assert!(matches!(&error, ReportError::Exists(path) if path.ends_with("report.html")), "{error}");
+        assert_eq!(fs::read_dir(&args.out).unwrap().count(), 1);
+        report(&ReportArgs { force: true, ..args.clone() }).unwrap();
+        assert_eq!(fs::read_dir(&args.out).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn folders_that_are_no_finished_runs_are_refused_by_name() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = run(&root, "a", 0, json!({}), 1e-3);
+        let message = |runs: &[PathBuf]| {
+            let message = report(&args(&root, runs)).unwrap_err().to_string();
+            assert!(!root.path().join("out").exists());
+            message.replace(&root.path().display().to_string(), "")
+        };
+        assert!(message(&[root.path().join("none")]).ends_with("a finished run: there is no such folder"));
+        assert!(message(&[root.path().into()]).ends_with("a finished run: it has no summary.json"));
+        assert!(message(&[folder.clone(), folder.join("../a")]).ends_with("is named twice"));
+
+        let [summary, trace] = ["summary.json", "trace.jsonl"].map(|name| folder.join(name));
+        let rows = fs::read_to_string(&trace).unwrap();
+        fs::write(&trace, &rows[..rows.len() - 9]).unwrap();
+        let cut = message(std::slice::from_ref(&folder));
+        assert!(cut.starts_with("/a/trace.jsonl, line 12, is no window of a run: EOF"), "{cut}");
+        fs::write(&trace, "").unwrap();
+        assert!(message(std::slice::from_ref(&folder)).contains("lacks a method"));
+        fs::write(&summary, "{\"name\": \"some other program's\"}").unwrap();
+        let foreign = message(std::slice::from_ref(&folder));
+        assert!(foreign.starts_with("/a/summary.json is no summary of a run: missing field `model`"), "{foreign}");
+        fs::remove_file(&summary).unwrap();
+        assert!(message(&[folder]).contains("it goes on, or was stopped"));
+    }
+}
