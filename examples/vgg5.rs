@@ -11,7 +11,7 @@ mod shared;
 fn main() {
     experiment::main(Defaults {
         model: ModelKind::Vgg5,
-        size: VitConfig { side: 16, ..VitConfig::default() },
-        epochs: 40,
+        size: VitConfig { side: 8, ..VitConfig::default() },
+        epochs: 150,
     });
 }

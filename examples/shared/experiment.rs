@@ -153,11 +153,25 @@ fn run(arguments: &Arguments, defaults: Defaults) -> Result<(), Failure> {
         resume: arguments.resume,
     };
     let parameters = setup.model.num_params();
-    claim(arguments, &out, &json!({
-        "model": kind.to_string(), "dataset": arguments.dataset.to_string(), "images": train.len(), "loss": loss.to_string(),
-        "parameters": parameters, "epochs": epochs, "batch_size": batch_size, "lr": arguments.lr, "seed": arguments.seed,
-        "device": arguments.device.to_string(), "protocol": format!("{:?}", arguments.protocol), "config": config,
-    }))?;
+    let protocol = json!({
+        "name": arguments.protocol.to_possible_value().map(|value| value.get_name().to_owned()),
+        "epochs": epochs,
+        "images": train.len(),
+        "batch_size": batch_size,
+        "lr": arguments.lr,
+    });
+    let summary = Summary {
+        model: kind.to_string(),
+        dataset: arguments.dataset.to_string(),
+        loss: loss.to_string(),
+        parameters,
+        seed: arguments.seed,
+        device: arguments.device.to_string(),
+        config: serde_json::to_value(&config)?,
+        protocol,
+        methods: Vec::new(),
+    };
+    claim(arguments, &out, &serde_json::to_value(&summary)?)?;
     println!(
         "{kind} ({parameters} parameters) on {} images of {}, {loss} loss, {epochs} epochs a method, {}, seed {}",
         train.len(),
@@ -169,22 +183,12 @@ fn run(arguments: &Arguments, defaults: Defaults) -> Result<(), Failure> {
     let finished = train_all(arguments, &setup, &config)?;
     let mut trace = TraceWriter::create(&out.join("trace.jsonl"))?;
     let mut rows: Vec<TraceRow> = Vec::new();
-    let mut all = Vec::new();
+    let mut summary = summary;
     for Finished { method, rows: new } in finished {
         new.iter().try_for_each(|row| trace.write(row))?;
         rows.extend(new);
-        all.push(method);
+        summary.methods.push(method);
     }
-    let mut summary = Summary {
-        model: kind.to_string(),
-        dataset: arguments.dataset.to_string(),
-        loss: loss.to_string(),
-        parameters,
-        seed: arguments.seed,
-        device: arguments.device.to_string(),
-        config: serde_json::to_value(&config)?,
-        methods: all,
-    };
     summary.set_cost_to_adam(&rows);
     summary.save(&out.join("summary.json"))?;
     let title = format!("{kind}, {}, {loss}, seed {}", arguments.dataset, arguments.seed);
@@ -197,7 +201,11 @@ fn run(arguments: &Arguments, defaults: Defaults) -> Result<(), Failure> {
 }
 
 /// Every method that was asked for, from the same start.
-fn train_all(arguments: &Arguments, setup: &Setup, config: &ConvexitySwitchingConfig) -> Result<Vec<Finished>, Failure> {
+fn train_all(
+    arguments: &Arguments,
+    setup: &Setup,
+    config: &ConvexitySwitchingConfig,
+) -> Result<Vec<Finished>, Failure> {
     let never = ConvexitySwitchingConfig { detector: DetectorConfig::Never(NeverConfig {}), ..config.clone() };
     let adam = matches!(arguments.baseline, Baseline::Adam | Baseline::All);
     let cosine = matches!(arguments.baseline, Baseline::AdamCosine | Baseline::All);
@@ -292,7 +300,9 @@ fn claim(arguments: &Arguments, out: &Path, ours: &Value) -> Result<(), Failure>
             fs::create_dir_all(out)?;
         }
         Ok(_) => {
-            return Err(format!("there is a run in {}: --resume goes on with it, --force replaces it", out.display()).into());
+            return Err(
+                format!("there is a run in {}: --resume goes on with it, --force replaces it", out.display()).into()
+            );
         }
         Err(_) => {}
     }

@@ -41,7 +41,7 @@ pub struct ConvexitySwitchingConfig {
     /// The optimizer of the non-convex phase; default Adam. Source: Hrycej et al. 2025, Algorithm 1.
     pub inner: InnerConfig,
     /// What decides when the convex phase begins; default behind the peak of the gradient norm and, where the loss is
-    /// shown, once its logarithm falls by less than 0.03 a unit of cost. Source: Hrycej et al. 2025, Algorithm 1, for the
+    /// shown, once its logarithm falls by less than 0.05 a unit of cost. Source: Hrycej et al. 2025, Algorithm 1, for the
     /// former; the latter is this crate's, by experiment.
     pub detector: DetectorConfig,
     /// Length of a window, the unit in which the detector observes, where the loader is not tracked; in passes, at least

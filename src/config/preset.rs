@@ -3,8 +3,9 @@
 use schemars::Schema;
 use serde_json::{Value, json};
 
-use super::{ConvexitySwitchingConfig, DetectorConfig, DirectionConfig, SafeResortConfig};
+use super::{ConvexitySwitchingConfig, DetectorConfig, DirectionConfig, LineSearchConfig, SafeResortConfig};
 use crate::convex::direction::{ConjugateGradientConfig, LBfgsConfig};
+use crate::convex::line_search::HagerZhangConfig;
 use crate::detector::GradientNormPeakConfig;
 
 /// A ready configuration.
@@ -57,7 +58,11 @@ impl Preset {
             Self::Default => default,
             Self::Paper => ConvexitySwitchingConfig::paper(),
             Self::ConjugateGradient => ConvexitySwitchingConfig {
-                direction: DirectionConfig::ConjugateGradient(ConjugateGradientConfig::default()),
+                direction: DirectionConfig::ConjugateGradient(ConjugateGradientConfig {
+                    powell: Some(0.2),
+                    ..ConjugateGradientConfig::default()
+                }),
+                line_search: LineSearchConfig::HagerZhang(HagerZhangConfig::nearly_exact()),
                 ..default
             },
             Self::Careful => ConvexitySwitchingConfig {

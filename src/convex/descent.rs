@@ -374,9 +374,11 @@ impl Descent {
         let Some(base) = self.state.base.clone() else {
             return Move::default();
         };
-        let initial = own_step.unwrap_or_else(|| self.initial_step(&base));
         let origin = Point { step: 0.0, value: base.value, slope: Some(base.slope) };
-        let decision = self.search.begin(origin, initial);
+        let decision = match own_step {
+            Some(step) => self.search.begin(origin, step),
+            None => self.search.begin_with_guess(origin, self.initial_step(&base)),
+        };
         self.follow(decision, notes)
     }
 

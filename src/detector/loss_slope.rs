@@ -18,7 +18,7 @@ const KIND: &str = "loss_slope";
 #[serde(default, deny_unknown_fields)]
 pub struct LossSlopeConfig {
     /// Relative fall of the loss under which the swap comes, per unit of cost (one gradient pass over the training
-    /// set); above 0, default 0.03, that is 3 % a minibatch epoch. Source: this crate, by experiment.
+    /// set); above 0, default 0.05, that is 5 % a minibatch epoch. Source: this crate, by experiment.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub rate: f64,
     /// Share of the windows so far that the slope is fitted over; no unit, above 0 and at most 1, default 0.333. The fit
@@ -35,7 +35,7 @@ pub struct LossSlopeConfig {
 
 impl Default for LossSlopeConfig {
     fn default() -> Self {
-        Self { rate: 0.03, share: 0.333, shortest: 5, longest: 20 }
+        Self { rate: 0.05, share: 0.333, shortest: 5, longest: 20 }
     }
 }
 
@@ -150,7 +150,8 @@ mod tests {
             let (fast, slow) = (n.min(30) as f64, n.saturating_sub(30) as f64);
             window(n, 1.0, (-0.1 * fast - 0.01 * slow).exp())
         });
-        let (at, reason) = first_swap(&mut LossSlope::new(LossSlopeConfig::default()), losses).unwrap();
+        let (at, reason) =
+            first_swap(&mut LossSlope::new(LossSlopeConfig { rate: 0.03, ..Default::default() }), losses).unwrap();
         assert!((36..=41).contains(&at), "{at}");
         assert!(reason.contains(" over 12 windows (flat above -0.03)"), "{reason}");
     }
@@ -175,9 +176,9 @@ mod tests {
             })
         };
         // 2 % a window: flat where a window costs 1, steep where it costs a half.
-        let mut detector = LossSlope::new(LossSlopeConfig::default());
+        let mut detector = LossSlope::new(LossSlopeConfig { rate: 0.03, ..Default::default() });
         assert!(first_swap(&mut detector, losses(1.0)).is_some());
-        let mut detector = LossSlope::new(LossSlopeConfig::default());
+        let mut detector = LossSlope::new(LossSlopeConfig { rate: 0.03, ..Default::default() });
         assert_eq!(first_swap(&mut detector, losses(0.5)), None);
     }
 

@@ -157,7 +157,11 @@ where
         let model = &self.driven.trial;
         let convex = self.switching.phase() == Phase::Convex;
         let output = if convex {
-            self.switching.room().tell_flags(|| flags_on(model));
+            self.switching.room().tell_flags(|| {
+                // Running statistics lag one update behind until a validation: not in the middle of the phase.
+                drop(model.valid());
+                flags_on(model)
+            });
             TrainStep::step(&without_flags(model.clone()), item)
         } else {
             TrainStep::step(model, item)

@@ -122,7 +122,8 @@ pub(super) fn carry_out<M: Module>(
         }
     }
     let shows_left = switching.room().shows_left();
-    driven.left = shows_left.then(|| driven.left.unwrap_or_else(|| driven.trial.clone()));
+    // Clones share running statistics, and the inner optimizer's passes go on changing them: this is a copy of its own.
+    driven.left = shows_left.then(|| driven.left.unwrap_or_else(|| driven.trial.valid().train()));
     (driven, iterated)
 }
 

@@ -65,6 +65,8 @@ enum Command {
         #[arg(long, hide = true)]
         stdio: bool,
     },
+    /// Merge runs of the examples into one page with their plots and tables.
+    Report(super::report::ReportArgs),
     /// Print the completions of a shell.
     Completions {
         /// The shell.
@@ -148,6 +150,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check { files, format } => return check(&files, format),
         Command::Explain { file } => explain::explain(&file),
         Command::Lsp { .. } => lsp(),
+        Command::Report(arguments) => match super::report::report(&arguments) {
+            Ok(written) => Ok((format!("{written}\n"), true)),
+            Err(error) => Err(error.into()),
+        },
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "burn-convexity", &mut script);

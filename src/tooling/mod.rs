@@ -1,5 +1,5 @@
-//! The `burn-convexity` command: schema, starting files, checks, explanations and a language server. All of it rests on
-//! the rules of [`config`](crate::config).
+//! The `burn-convexity` command: schema, starting files, checks, explanations, a language server, and reports of runs. All
+//! but the last rests on the rules of [`config`](crate::config).
 
 mod cli;
 mod edit;
@@ -7,6 +7,7 @@ mod explain;
 mod format;
 mod init;
 mod render;
+pub mod report;
 mod server;
 mod shape;
 mod tree;

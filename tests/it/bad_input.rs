@@ -77,7 +77,11 @@ fn wrong_json_a_missing_file_and_values_out_of_range_are_typed_errors_that_name_
         assert!(error.starts_with("switching.json:1:"), "{error}");
         assert!(threshold == "1e400" || error.contains("threshold"), "{error}");
     }
-    for json in [r#"{ "window": 0 }"#, r#"{ "evaluation": { "batches": 0 } }"#, r#"{ "detector": { "kind": "at_window", "window": 0 } }"#] {
+    for json in [
+        r#"{ "window": 0 }"#,
+        r#"{ "evaluation": { "batches": 0 } }"#,
+        r#"{ "detector": { "kind": "at_window", "window": 0 } }"#,
+    ] {
         assert!(invalid(json).contains("at least 1"), "{}", invalid(json));
     }
     let missing = ConvexitySwitchingConfig::load("no/such/file.json").expect_err("there is none");
@@ -138,31 +142,26 @@ fn a_loss_that_is_not_finite_in_the_non_convex_phase_is_an_event_and_the_step_is
     }
 }
 
-/// What goes wrong with the objective outside a ball of this radius around the minimum.
+/// What goes wrong with the objective behind a wall.
 const WALLS: [f32; 2] = [f32::NAN, f32::INFINITY];
 
 #[test]
 fn trials_that_are_not_finite_shrink_the_step_and_leave_the_parameters_finite() {
-    let searches = [
-        json!({ "kind": "hager_zhang" }),
-        json!({ "kind": "strong_wolfe" }),
-        json!({ "kind": "golden_section" }),
-    ];
-    for search in &searches {
+    for search in ["hager_zhang", "strong_wolfe", "golden_section"] {
         for wall in WALLS {
             let mut json = adam_then(1);
-            json["line_search"] = search.clone();
-            // A first trial of length 300 jumps over the wall at a distance of 20.
+            json["line_search"] = json!({ "kind": search });
             json["metric"] = json!("identity");
             let switching = start(json);
-            let mut point = Point::new(&[-5.0, 3.0, 7.0], DType::F32);
+            // The wall stands before the minimum, where the objective still falls: a search that lengthens its step runs
+            // into it.
+            let mut point = Point::new(&[-5.0, -3.0, -7.0], DType::F32);
             let mut non_finite = 0;
-            for call in 0..12 {
-                let lr = if call == 0 { 1e-2 } else { 100.0 };
+            for _ in 0..6 {
                 let outcome;
-                (point, outcome) = switching.step_with(lr, point, |point| {
+                (point, outcome) = switching.step_with(1e-2, point, |point| {
                     let loss = point.loss(1.0);
-                    let beyond = loss.clone().into_data().iter::<f32>().next() > Some(400.0);
+                    let beyond = values(point).iter().sum::<f32>() > -2.0;
                     non_finite += usize::from(beyond);
                     let loss = if beyond { loss.mul_scalar(wall) } else { loss };
                     let grads = GradientsParams::from_grads(loss.backward(), point);
@@ -170,11 +169,15 @@ fn trials_that_are_not_finite_shrink_the_step_and_leave_the_parameters_finite() 
                 });
                 assert!(values(&point).iter().all(|x| x.is_finite()), "{search} {wall}");
                 assert!(outcome.loss.is_none_or(f64::is_finite));
+                if count(&switching, |kind| matches!(kind, EventKind::HandBack { .. })) > 0 {
+                    break; // Adam steps where it likes.
+                }
             }
             let told = count(&switching, |kind| matches!(kind, EventKind::NonFinite { phase: Phase::Convex, .. }));
-            assert_eq!(told, non_finite, "{search} {wall}");
+            assert!(non_finite > 0 && told == non_finite, "{search} {wall}: {told} of {non_finite}");
+            // At the wall's foot the loss is 28; the start has 116.
             let loss = point.loss(1.0).into_data().iter::<f32>().next();
-            assert!(loss < Some(1e-3), "{search} {wall}: {loss:?} {:?}", switching.events());
+            assert!(loss < Some(100.0), "{search} {wall}: {loss:?} {:?}", switching.events());
         }
     }
 }
@@ -218,6 +221,9 @@ fn a_gradient_that_is_not_finite_under_a_finite_loss_is_no_point_to_stand_on() {
             let poison = point.x.val().mul_scalar(0.0).sum().sqrt();
             if beyond { point.loss(1.0) + poison } else { point.loss(1.0) }
         });
+        if count(&switching, |kind| matches!(kind, EventKind::HandBack { .. })) > 0 {
+            break; // Adam steps where it likes, and its own steps are not ours to refuse.
+        }
         assert!(values(&point).iter().all(|x| x.is_finite()), "{:?}", switching.events());
     }
     assert!(count(&switching, |kind| matches!(kind, EventKind::NonFinite { phase: Phase::Convex, .. })) > 0);
@@ -228,7 +234,8 @@ fn parameters_of_f64_work_in_f64() {
     let switching = start(adam_then(1));
     let mut point = Point::new(&[-5.0, 3.0, 7.0], DType::F64);
     for _ in 0..25 {
-        point = step(&switching, point, |point| (point.x.val() - 1.0).square().sum() + (point.x.val() - 1.0).exp().sum());
+        point =
+            step(&switching, point, |point| (point.x.val() - 1.0).square().sum() + (point.x.val() - 1.0).exp().sum());
     }
     assert_eq!((switching.phase(), refused(&switching)), (Phase::Convex, None));
     assert_eq!(point.x.val().dtype(), DType::F64);

@@ -80,7 +80,9 @@ fn an_own_loop_and_a_hand_driven_attach_agree_bit_for_bit_on_the_full_batch() {
 fn a_spare_pass_of_the_drop_in_ignores_its_gradient() {
     // The same run with the spare batch replaced by nonsense ends at the same parameters.
     let run = |nonsense: f32| {
-        let switching = config(json!({ "detector": swap_at(1), "window": 1, "evaluation": { "check": false } })).init().expect("valid");
+        let switching = config(json!({ "detector": swap_at(1), "window": 1, "evaluation": { "check": false } }))
+            .init()
+            .expect("valid");
         let mut optim: ModuleOptimizer = switching.clone().into();
         let batch = all(64);
         let mut net = Net::new(4, 1);

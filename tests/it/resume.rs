@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Batch, Net, all, config, count, loader, objective, refused, swap_at, training, values};
 
-const EPOCHS: usize = 12;
+const EPOCHS: usize = 14;
 
 fn start(json: &Value) -> ConvexitySwitching {
     config(json.clone()).init().expect("valid")
@@ -100,12 +100,16 @@ fn resumes_from_every_checkpoint(json: &Value, touch: Touch) {
 }
 
 fn method(direction: &str, search: &str) -> Value {
-    json!({
+    let mut json = json!({
         "detector": swap_at(3),
         "direction": { "kind": direction },
         "line_search": { "kind": search },
-        "metric": if search == "golden_section" { "identity" } else { "auto" },
-    })
+    });
+    if search == "golden_section" {
+        json["metric"] = json!("identity");
+        json["line_search"]["tolerance"] = json!(0.5);
+    }
+    json
 }
 
 #[test]
@@ -189,7 +193,7 @@ fn bytes(optim: &ModuleOptimizer, model: impl Module) -> (Bytes, Bytes) {
 
 #[test]
 fn the_plain_drop_in_resumes_bit_for_bit_after_any_pass() {
-    let passes = 40;
+    let passes = 72;
     let batches = batches();
     let step = |net: Net, optim: &mut ModuleOptimizer, pass: usize| {
         let grads = objective(&batches[pass % 4])(&net).1;
@@ -277,7 +281,7 @@ fn an_own_loop_resumes_bit_for_bit_after_any_call() {
                 ));
             }
             let undisturbed = end(&net, &switching);
-            assert!(undisturbed.counters.iterations >= 5);
+            assert!(undisturbed.counters.iterations >= 2, "{json} {:?}", switching.events());
             for (call, (optimizer, model)) in saved.into_iter().enumerate().take(calls - 1) {
                 let switching = start(&json);
                 switching.load_record(OptimizerRecord::from_bytes(optimizer).expect("a record"));
@@ -376,9 +380,7 @@ fn a_record_of_plain_adam_is_refused_by_name_and_training_goes_on() {
         net = adam.step(1e-2, net.clone(), objective(&all(60))(&net).1);
     }
     let (switching, after) = after_loading(&record_config(), adam.into_bytes().expect("bytes"), net.clone());
-    let Some(Refusal::RecordUnreadable { reason }) = refused(&switching) else {
-        panic!("{:?}", switching.events())
-    };
+    let Some(Refusal::RecordUnreadable { reason }) = refused(&switching) else { panic!("{:?}", switching.events()) };
     assert!(reason.contains("no state of this optimizer"), "{reason}");
     assert!(values(&after) != values(&net) && values(&after).iter().all(|x| x.is_finite()));
 }

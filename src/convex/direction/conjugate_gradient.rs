@@ -38,8 +38,9 @@ pub struct ConjugateGradientConfig {
     /// Fletcher and Reeves 1964.
     #[schemars(range(min = 1))]
     pub restart_every: Option<u64>,
-    /// Restart when successive gradients are far from orthogonal, `|g'g_old| >= powell * g'g`; no unit, above 0, `null`,
-    /// the default, for never. Source: Powell 1977, with 0.2.
+    /// Restart when successive gradients are far from orthogonal, `|g'g_old| >= powell * g'g`, but not twice in a row; no
+    /// unit, above 0, `null`, the default, for never. Of use with a nearly exact search only, after which gradients are
+    /// orthogonal on a quadratic. Source: Powell 1977, with 0.2.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub powell: Option<f64>,
 }
@@ -105,8 +106,9 @@ impl ConjugateGradient {
         if self.config.restart_every.is_some_and(|every| self.state.since_restart >= every) {
             return Some(RestartReason::Periodic);
         }
+        // Not straight after a restart: one after another would be steepest descent.
         let overlap = (p.gg - p.gy).abs();
-        let powell = self.config.powell.filter(|nu| overlap >= nu * p.gg)?;
+        let powell = self.config.powell.filter(|nu| self.state.since_restart > 1 && overlap >= nu * p.gg)?;
         Some(RestartReason::Powell { overlap: overlap / p.gg, limit: powell })
     }
 }
@@ -151,5 +153,21 @@ impl Direction for ConjugateGradient {
 
     fn boxed(&self) -> Box<dyn Direction> {
         Box::new(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powell_restarts_where_gradients_overlap_but_not_twice_in_a_row() {
+        let config = ConjugateGradientConfig { powell: Some(0.2), ..Default::default() };
+        let mut direction = ConjugateGradient::new(config);
+        // g'g_old = g'g - g'y = 0.5 g'g.
+        let products = Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, rows: vec![] };
+        assert_eq!(direction.next(&products, 0.0).restart, None);
+        let overlaps: Vec<bool> = (0..4).map(|_| direction.next(&products, 1.0).restart.is_some()).collect();
+        assert_eq!(overlaps, [true, false, true, false]);
     }
 }

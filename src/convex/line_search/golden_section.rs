@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::hager_zhang::{Line, Replay};
+use super::replay::{Line, Replay};
 use super::{Decision, LineSearch, Point, SearchFailure};
 use crate::error::{ParameterError, StateError};
 

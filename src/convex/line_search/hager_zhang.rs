@@ -1,5 +1,5 @@
 //! The line search of Hager and Zhang, with the approximate Wolfe test that float32 losses and learners without a loss
-//! need; below it, what the three line searches share.
+//! need.
 
 use std::convert::Infallible;
 
@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::replay::{Line, Replay, midpoint};
 use super::{Decision, LineSearch, Point, SearchFailure};
 use crate::error::{ParameterError, StateError};
 
@@ -21,11 +22,16 @@ pub struct HagerZhangConfig {
     /// 0.5, default 0.1. Hager and Zhang 2005, conditions T1 and T2.
     #[schemars(range(min = 0.0, max = 0.5), extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 0.5))]
     pub delta: f64,
-    /// Share of the slope at the base point that may be left at an accepted step; smaller is a more exact search. No
-    /// unit, at least `delta` and below 1, default 0.9. Hager and Zhang 2005, conditions T1
-    /// and T2.
+    /// Share of the steepness at the base point that may be left at an accepted step, falling or rising; smaller is a
+    /// more exact search. No unit, at least `delta` and below 1, default 0.9. Hager and Zhang 2005,
+    /// conditions T1 and T2.
     #[schemars(range(min = 0.0, max = 1.0), extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub sigma: f64,
+    /// As `sigma`, for a first step that is only a guess at the scale, as conjugate gradients have it: one that leaves more
+    /// serves the interpolation alone. No unit, above 0 and at most 1, default 1, where `sigma` alone decides. The QuadStep
+    /// of Hager and Zhang 2006, with slopes in place of values.
+    #[schemars(range(min = 0.0, max = 1.0), extend("exclusiveMinimum" = 0.0))]
+    pub guess_sigma: f64,
     /// Rise of the objective that counts as rounding, relative to its size at the base point. No unit, at least 0,
     /// default 1e-6. Hager and Zhang 2005, condition T2.
     #[schemars(range(min = 0.0))]
@@ -38,8 +44,8 @@ pub struct HagerZhangConfig {
     /// 0.5. Hager and Zhang 2005, step U3a.
     #[schemars(range(min = 0.0, max = 1.0), extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub theta: f64,
-    /// Factor by which the step grows while no minimum is bracketed, and shrinks after a trial that is not finite. No
-    /// unit, above 1, default 5. Hager and Zhang 2006, step B3.
+    /// Factor by which the step grows at most while no minimum is bracketed, and shrinks after a trial that is not finite.
+    /// No unit, above 1, default 10, by experiment. Hager and Zhang 2006, step B3, with 5.
     #[schemars(range(min = 1.0), extend("exclusiveMinimum" = 1.0))]
     pub rho: f64,
     /// Evaluations allowed for one search. At least 1, default 30: on the functions of Moré and Thuente (1994) a search
@@ -50,11 +56,27 @@ pub struct HagerZhangConfig {
 
 impl Default for HagerZhangConfig {
     fn default() -> Self {
-        Self { delta: 0.1, sigma: 0.9, epsilon: 1e-6, gamma: 0.66, theta: 0.5, rho: 5.0, max_evaluations: 30 }
+        Self {
+            delta: 0.1,
+            sigma: 0.9,
+            guess_sigma: 1.0,
+            epsilon: 1e-6,
+            gamma: 0.66,
+            theta: 0.5,
+            rho: 10.0,
+            max_evaluations: 30,
+        }
     }
 }
 
 impl HagerZhangConfig {
+    /// A nearly exact search, for conjugate gradients on long, ill-conditioned problems: about two evaluations an iteration,
+    /// and on a quadratic of n dimensions no more than about n iterations. Each inexact step costs conjugate gradients
+    /// some of their conjugacy, and over hundreds of iterations that costs more.
+    pub fn nearly_exact() -> Self {
+        Self { sigma: 0.3, guess_sigma: 1e-4, ..Self::default() }
+    }
+
     /// Check every range and `delta <= sigma`.
     ///
     /// # Errors
@@ -62,9 +84,11 @@ impl HagerZhangConfig {
     /// [`ParameterError`] naming the parameter, its value and its range.
     pub fn validate(&self) -> Result<(), ParameterError> {
         let open = |value: f64, end: f64| 0.0 < value && value < end;
-        let Self { delta, sigma, epsilon, gamma, theta, rho, max_evaluations } = *self;
+        let Self { delta, sigma, guess_sigma, epsilon, gamma, theta, rho, max_evaluations } = *self;
         ParameterError::range(open(delta, 0.5), "delta", delta, "above 0 and below 0.5")?;
         ParameterError::range(open(sigma, 1.0), "sigma", sigma, "above 0 and below 1")?;
+        let share = guess_sigma > 0.0 && guess_sigma <= 1.0;
+        ParameterError::range(share, "guess_sigma", guess_sigma, "above 0 and at most 1")?;
         ParameterError::range(epsilon.is_finite() && epsilon >= 0.0, "epsilon", epsilon, "finite and at least 0")?;
         ParameterError::range(open(gamma, 1.0), "gamma", gamma, "above 0 and below 1")?;
         ParameterError::range(open(theta, 1.0), "theta", theta, "above 0 and below 1")?;
@@ -91,18 +115,24 @@ impl HagerZhangConfig {
 
 /// The line search of Hager and Zhang.
 ///
-/// It accepts the first evaluated step `t` that satisfies the Wolfe conditions
+/// It accepts the first evaluated step `t` that satisfies the strong Wolfe conditions
 ///
 /// ```text
-/// (T1)  phi(t) - phi(0) <= delta t phi'(0)   and   phi'(t) >= sigma phi'(0)
+/// (T1)  phi(t) - phi(0) <= delta t phi'(0)   and   |phi'(t)| <= sigma |phi'(0)|
 /// ```
 ///
-/// or the approximate Wolfe conditions, which a loss in float32 can still resolve close to a minimum
+/// or their approximate form, which a loss in float32 can still resolve close to a minimum
 ///
 /// ```text
-/// (T2)  (2 delta - 1) phi'(0) >= phi'(t) >= sigma phi'(0)   and   phi(t) <= phi(0) + eps
+/// (T2)  (2 delta - 1) phi'(0) >= phi'(t)   and   |phi'(t)| <= sigma |phi'(0)|   and   phi(t) <= phi(0) + eps
 ///       eps = epsilon |phi(0)| + noise
 /// ```
+///
+/// The paper's conditions leave `phi'(t)` free, or almost free, above zero. A step far behind the minimum costs conjugate
+/// gradients more iterations than its correction costs evaluations, so here both signs count alike.
+///
+/// A first step that is only a guess, as from conjugate gradients, can be held to the stricter `guess_sigma`: one that
+/// fails it serves the interpolation, and the zero of the secant comes next, which on a quadratic is the minimum.
 ///
 /// Where no values are known it works from slopes alone: (T2) without its last part, and a bracket between a falling and
 /// a rising slope. A trial that is not finite shrinks the step towards the last falling point. When the evaluations are
@@ -143,6 +173,10 @@ enum Saved {
 impl LineSearch for HagerZhang {
     fn begin(&mut self, origin: Point, initial_step: f64) -> Decision {
         self.advance(Some(Line::new(origin, initial_step)))
+    }
+
+    fn begin_with_guess(&mut self, origin: Point, guess: f64) -> Decision {
+        self.advance(Some(Line::guessed(origin, guess)))
     }
 
     fn observe(&mut self, point: Point) -> Decision {
@@ -218,7 +252,8 @@ impl Bracketing<'_> {
         }
     }
 
-    /// B0 to B3. At B1 the last step that grew is the nearest one with `phi(c_i) <= phi(0) + eps`.
+    /// B0 to B3. At B1 the last step that grew is the nearest one with `phi(c_i) <= phi(0) + eps`. At B3 the step grows to
+    /// the zero of the secant, but at most by `rho`, and by `rho` where the slope has not risen.
     fn bracket(&mut self, mut step: f64) -> Result<Bracket, Decision> {
         let mut falling = self.base;
         loop {
@@ -227,8 +262,9 @@ impl Bracketing<'_> {
                 Trial::TooHigh => return self.cut(self.base, step, Trial::TooHigh),
                 Trial::NotFinite => return self.cut(falling, step, Trial::NotFinite),
                 Trial::Falling(end) => {
+                    let (zero, most) = (secant(falling, end), self.config.rho * step);
+                    step = if zero > step { zero.min(most) } else { most };
                     falling = end;
-                    step *= self.config.rho;
                 }
             }
         }
@@ -299,139 +335,18 @@ impl Bracketing<'_> {
 
     /// (T1) or (T2), `rise` being `phi(t) - phi(0)`.
     fn accepts(&self, step: f64, rise: Option<f64>, slope: f64) -> bool {
-        let HagerZhangConfig { delta, sigma, .. } = *self.config;
+        let HagerZhangConfig { delta, sigma, guess_sigma, .. } = *self.config;
+        let sigma = if self.replay.is_guess() { sigma.min(guess_sigma) } else { sigma };
         let wolfe = rise.is_some_and(|rise| rise <= delta * step * self.base.slope);
         let approximate =
             (2.0 * delta - 1.0) * self.base.slope >= slope && rise.is_none_or(|rise| rise <= self.rounding);
-        slope >= sigma * self.base.slope && (wolfe || approximate)
+        slope.abs() <= -sigma * self.base.slope && (wolfe || approximate)
     }
 }
 
 /// The zero of the line through two slopes (2005, section 4).
 fn secant(a: End, b: End) -> f64 {
     (a.step * b.slope - b.step * a.slope) / (b.slope - a.slope)
-}
-
-/// The middle of an interval.
-pub(super) fn midpoint(a: f64, b: f64) -> f64 {
-    a + 0.5 * (b - a)
-}
-
-/// One search in flight, the same for every method: what was asked so far and what came back.
-///
-/// A decision runs the method from the start over the recorded trials until it asks for one that is missing. So a method
-/// is written like its formulas, and its saved state is the list of its trials.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Line {
-    origin: Point,
-    initial_step: f64,
-    trials: Vec<Point>,
-}
-
-impl Line {
-    pub(super) fn new(origin: Point, initial_step: f64) -> Self {
-        let usable = initial_step.is_finite() && initial_step > 0.0;
-        Self { origin, initial_step: if usable { initial_step } else { 1.0 }, trials: Vec::new() }
-    }
-
-    /// The line with one more trial. One that is not finite is kept without its numbers, which JSON could not hold.
-    pub(super) fn with(mut self, point: Point) -> Self {
-        self.trials.push(if point.is_finite() { point } else { Point { step: point.step, value: None, slope: None } });
-        self
-    }
-
-    /// Run `method` on the trials of the line; a line whose search has ended is dropped. `budget` and `decrease` are
-    /// those of [`Replay`].
-    pub(super) fn decide(
-        flight: &mut Option<Self>,
-        budget: u32,
-        decrease: f64,
-        method: impl FnOnce(Replay) -> Result<Infallible, Decision>,
-    ) -> Decision {
-        let Some(line) = flight else {
-            return Decision::Fail(SearchFailure::NotDescent);
-        };
-        let Err(decision) = method(Replay { line, budget, decrease, next: 0 });
-        if !matches!(decision, Decision::Evaluate(_)) {
-            *flight = None;
-        }
-        decision
-    }
-}
-
-/// A method's view of its line: it asks for steps as if it could call the function.
-pub(super) struct Replay<'a> {
-    line: &'a Line,
-    /// Evaluations allowed.
-    budget: u32,
-    /// Share of the decrease promised by the slope that a point must reach to be taken when the search gives up.
-    decrease: f64,
-    /// Trials asked for so far.
-    next: usize,
-}
-
-impl Replay<'_> {
-    pub(super) fn initial_step(&self) -> f64 {
-        self.line.initial_step
-    }
-
-    /// `phi'(0)`, which must be negative.
-    pub(super) fn base_slope(&self) -> Result<f64, Decision> {
-        let slope = self.line.origin.slope.filter(|slope| slope.is_finite() && *slope < 0.0);
-        slope.ok_or(Decision::Fail(SearchFailure::NotDescent))
-    }
-
-    /// That `phi'(0)` is negative where it is known.
-    pub(super) fn base_slope_if_known(&self) -> Result<(), Decision> {
-        self.line.origin.slope.map_or(Ok(()), |_| self.base_slope().map(drop))
-    }
-
-    /// `phi(0)` where it is known; then it must be finite.
-    pub(super) fn base_value(&self) -> Result<Option<f64>, Decision> {
-        let value = self.line.origin.value;
-        if value.is_none_or(f64::is_finite) {
-            return Ok(value);
-        }
-        Err(Decision::Fail(SearchFailure::NonFinite))
-    }
-
-    /// What is known at `step`, or the decision that ends or suspends the search here. A step that was evaluated before
-    /// (or is no number any more) shows that the bracket has shrunk to neighbouring numbers.
-    pub(super) fn at(&mut self, step: f64) -> Result<Point, Decision> {
-        let line = self.line;
-        if let Some(trial) = line.trials.get(self.next) {
-            self.next += 1;
-            return Ok(Point { step, ..*trial });
-        }
-        let new = line.trials.iter().all(|trial| trial.step != step);
-        if !(new && step.is_finite() && step > 0.0) {
-            return Err(self.give_up(SearchFailure::Resolution));
-        }
-        if line.trials.len() >= self.budget as usize {
-            return Err(self.give_up(SearchFailure::BudgetSpent));
-        }
-        Err(Decision::Evaluate(step))
-    }
-
-    /// The lowest evaluated point with `phi(t) < phi(0)` and `phi(t) - phi(0) <= decrease t phi'(0)`, else the failure.
-    pub(super) fn give_up(&self, failure: SearchFailure) -> Decision {
-        let Line { origin, trials, .. } = self.line;
-        let promised = self.decrease * origin.slope.unwrap_or(0.0);
-        let rise = |trial: &Point| Some((trial.step, trial.value? - origin.value?));
-        let lowest = trials
-            .iter()
-            .filter_map(rise)
-            .filter(|(step, rise)| *rise < 0.0 && *rise <= promised * step)
-            .min_by(|a, b| a.1.total_cmp(&b.1));
-        match lowest {
-            Some((step, _)) => Decision::Accept(step),
-            None if trials.iter().all(|trial| trial.value.or(trial.slope).is_none()) => {
-                Decision::Fail(SearchFailure::NonFinite)
-            }
-            None => Decision::Fail(failure),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -457,7 +372,7 @@ mod tests {
         let values = shown == Shown::Both;
         let wolfe = values && value - value0 <= delta * t * slope0;
         let approximate = (2.0 * delta - 1.0) * slope0 >= slope && (!values || value <= value0 + 1e-6 * value0.abs());
-        slope >= sigma * slope0 && (wolfe || approximate)
+        slope.abs() <= -sigma * slope0 && (wolfe || approximate)
     }
 
     #[test]
@@ -487,13 +402,61 @@ mod tests {
     #[test]
     fn a_second_secant_step_goes_through_the_two_ends_on_one_side() {
         // phi'(t) = t^2/4 + t/2 - 1. The secant of 0 and 4 is 2/3, where phi' = -5/9: it is the lower end (S3), and the
-        // secant of 0 and 2/3 is (2/3) / (1 - 5/9) = 3/2.
+        // secant of 0 and 2/3 is (2/3) / (1 - 5/9) = 3/2, where phi' = 5/16.
         let slope = |t: f64| t * t / 4.0 + t / 2.0 - 1.0;
-        let run_lower = run(&mut with(0.01, 0.01), Shown::Slope, &|t| (0.0, slope(t)), 4.0);
+        let run_lower = run(&mut with(0.01, 0.32), Shown::Slope, &|t| (0.0, slope(t)), 4.0);
         assert_steps(&run_lower, &[4.0, 2.0 / 3.0, 1.5]);
         // The same seen from the other side: 10/3 is the upper end (S2), then 4 - 3/2.
         let run_upper = run(&mut with(0.49, 0.49), Shown::Slope, &|t| (0.0, -slope(4.0 - t)), 4.0);
         assert_steps(&run_upper, &[4.0, 10.0 / 3.0, 2.5]);
+    }
+
+    #[test]
+    fn a_guess_can_serve_the_interpolation_alone_and_the_zero_of_the_secant_is_accepted() {
+        // phi(t) = t^2 / 2 - t: 0.9 leaves a tenth of the slope, enough for a step of the direction's own.
+        let parabola = |t: f64| (t * t / 2.0 - t, t - 1.0);
+        for (shown, guess) in SHOWN.into_iter().flat_map(|shown| [(shown, 0.9), (shown, 1.2)]) {
+            let config = HagerZhangConfig::nearly_exact();
+            let mut search = config.init().unwrap();
+            let origin = shown.point(&parabola, 0.0);
+            assert_eq!(search.begin(origin, guess), Decision::Evaluate(guess));
+            assert_eq!(search.observe(shown.point(&parabola, guess)), Decision::Accept(guess));
+            assert_eq!(search.begin_with_guess(origin, guess), Decision::Evaluate(guess));
+            let state = search.state();
+            search = config.init().unwrap();
+            search.restore(state).unwrap();
+            let Decision::Evaluate(minimum) = search.observe(shown.point(&parabola, guess)) else {
+                panic!("a guess was accepted: {search:?}");
+            };
+            assert!((minimum - 1.0).abs() < 1e-15);
+            assert_eq!(search.observe(shown.point(&parabola, minimum)), Decision::Accept(minimum));
+        }
+    }
+
+    #[test]
+    fn a_short_first_step_on_arwhead_is_followed_by_the_zero_of_the_secant() {
+        // Captured from the first search on the CUTE problem ARWHEAD with n = 1000: all variables at 1 along the gradient,
+        // 4 for each but the last, 7992 for that; 0.01 |f| / |g|^2 as first step. With the published sigma = 0.9 it ended
+        // there, with 82 % of the slope left, and the problem took 161 evaluations instead of 20.
+        let arwhead = |t: f64| {
+            let (x, last) = (1.0 - 4.0 * t, 1.0 - 7992.0 * t);
+            let square = x * x + last * last;
+            (999.0 * (square * square - 4.0 * x + 3.0), 999.0 * (4.0 * square * (-4.0 * x - 7992.0 * last) + 16.0))
+        };
+        for sigma in [0.9, 0.5] {
+            let mut search = HagerZhangConfig { sigma, ..Default::default() }.init().unwrap();
+            let run = run(&mut search, Shown::Both, &arwhead, 1.173e-5);
+            let left = arwhead(run.accepted()).1 / arwhead(0.0).1;
+            assert_eq!((left > 0.8, run.asked.len()), if sigma == 0.9 { (true, 1) } else { (false, 2) }, "{run:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_far_behind_the_minimum_is_no_end() {
+        // phi(t) = t^2 / 2 - t at 1.7: lower than phi(0) by a quarter of a unit, but rising by 0.7. The published (T1) takes
+        // it, whatever sigma.
+        let parabola = |t: f64| (t * t / 2.0 - t, t - 1.0);
+        assert_steps(&run(&mut with(0.1, 0.5), Shown::Both, &parabola, 1.7), &[1.7, 1.0]);
     }
 
     #[test]
@@ -594,6 +557,7 @@ mod tests {
         for (json, named) in [
             (r#"{"delta": 0.5}"#, "delta"),
             (r#"{"sigma": 1}"#, "sigma"),
+            (r#"{"guess_sigma": 0}"#, "guess_sigma"),
             (r#"{"epsilon": -1e-6}"#, "epsilon"),
             (r#"{"gamma": 1}"#, "gamma"),
             (r#"{"theta": 0}"#, "theta"),

@@ -63,6 +63,12 @@ pub trait LineSearch: Debug + Send + Sync + 'static {
     /// Start a search from the base point (`origin.step` is 0) with a first trial step length.
     fn begin(&mut self, origin: Point, initial_step: f64) -> Decision;
 
+    /// Start a search whose first trial is a guess at the scale, not the step of a direction with a length of its own: the
+    /// search may use that trial for interpolation only. As [`begin`](Self::begin) where it does not distinguish them.
+    fn begin_with_guess(&mut self, origin: Point, guess: f64) -> Decision {
+        self.begin(origin, guess)
+    }
+
     /// Take in the function at the step length asked for, and decide what comes next.
     fn observe(&mut self, point: Point) -> Decision;
 
@@ -97,6 +103,7 @@ pub trait LineSearch: Debug + Send + Sync + 'static {
 
 mod golden_section;
 mod hager_zhang;
+mod replay;
 mod strong_wolfe;
 #[cfg(test)]
 mod test_functions;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::hager_zhang::{Line, Replay, midpoint};
+use super::replay::{Line, Replay, midpoint};
 use super::{Decision, LineSearch, Point, SearchFailure};
 use crate::error::{ParameterError, StateError};
 

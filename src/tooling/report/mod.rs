@@ -177,7 +177,7 @@ impl Plot {
         let caption = match &self.of {
             None => {
                 plots::losses_against_cost(path, &of_family, &series(family)).map_err(|error| error.to_string())?;
-                "Train loss against cost (as the publication's figure 6).".into()
+                "Train loss against cost (as the publication's figure 6); a loss of 0 has no place on the axis.".into()
             }
             Some((experiment, run, method)) => {
                 let experiment = &family.experiments[*experiment];
@@ -260,6 +260,7 @@ mod tests {
             seed,
             device: "flex".into(),
             config,
+            protocol: Value::Null,
             methods: vec![method("adam", 0.01, 0.9, 4.0), method("convexity_switching", ours, 0.8, 8.0)],
         };
         summary.save(&folder.join("summary.json")).unwrap();

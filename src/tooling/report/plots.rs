@@ -76,8 +76,9 @@ impl Curve {
 }
 
 /// The gradient norms of one method against its train loss. Where the norm grows while the loss
-/// falls, the loss is not convex; where both fall, it is. A loss under a thousandth of the largest
-/// is left out: the norm is near 0 there and the peak is what matters.
+/// falls, the loss is not convex; where both fall, it is. A loss under a thousandth of the
+/// largest, and under a third of that at the swap, is left out: the norm is near 0 there and the
+/// peak is what matters.
 ///
 /// # Errors
 /// Where the file cannot be written.
@@ -89,7 +90,10 @@ pub fn norm_against_loss<'a>(
     let mut rows: Vec<&TraceRow> = rows.into_iter().collect();
     let finite = rows.iter().map(|row| row.train_loss).filter(|loss| loss.is_finite());
     let largest = finite.fold(0.0, f64::max);
-    rows.retain(|row| row.train_loss > largest / 1000.0);
+    let before = rows.windows(2).find(|pair| pair[0].phase == Phase::NonConvex && pair[1].phase == Phase::Convex);
+    let swap = before.map_or(f64::INFINITY, |pair| pair[0].train_loss);
+    let least = (largest / 1000.0).min(swap / 3.0);
+    rows.retain(|row| row.train_loss > least);
     let series = |label: &str| Series { label: label.into(), traces: vec![rows.clone()] };
     let curves = [
         Curve::new(&series("mean of the batch norms"), |row| Some((row.train_loss, row.batch_norm?))),
@@ -292,6 +296,19 @@ mod tests {
         assert_eq!(wrapped("convexity switching, direction l_bfgs"), ["convexity switching,", "direction l_bfgs"]);
         assert_eq!(wrapped("an_unbreakable_name_of_thirty_letters"), ["an_unbreakable_name_of_thirty_letters"]);
         assert!(wrapped("").is_empty());
+    }
+
+    #[test]
+    fn a_late_swap_is_marked_among_the_norms_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plot.svg");
+        let phases = [Phase::NonConvex, Phase::NonConvex, Phase::Convex, Phase::Convex];
+        let losses = [2.0, 1e-4, 5e-5, 1e-9];
+        let rows: Vec<_> =
+            (1..).zip(losses.into_iter().zip(phases)).map(|(w, (loss, phase))| row(w, loss, phase)).collect();
+        norm_against_loss(&path, "title", &rows).unwrap();
+        let svg = std::fs::read_to_string(&path).unwrap();
+        assert!(svg.contains("swap to the convex phase") && svg.contains("1e-5") && !svg.contains("1e-6"));
     }
 
     #[test]

@@ -86,6 +86,9 @@ pub struct Summary {
     pub device: String,
     /// The switching optimizer's configuration, complete.
     pub config: Value,
+    /// What else tells one experiment from another: protocol, images, batch size, learning rate.
+    #[serde(default)]
+    pub protocol: Value,
     /// The methods, in the order in which they ran.
     pub methods: Vec<Method>,
 }
@@ -281,6 +284,7 @@ mod tests {
             seed: 0,
             device: "flex".into(),
             config: json!({}),
+            protocol: Value::Null,
             methods: vec![
                 Method { swap: Some(swap), ..method("convexity_switching", 2.0, 1e-9) },
                 method("adam", 2.0, 1e-3),
@@ -293,7 +297,7 @@ mod tests {
     fn the_summary_has_the_keys_that_other_programs_rely_on() {
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
         let value = serde_json::to_value(summary()).unwrap();
-        assert_eq!(keys(&value), sorted("model dataset loss parameters seed device config methods"));
+        assert_eq!(keys(&value), sorted("model dataset loss parameters seed device config protocol methods"));
         let method = &value["methods"][0];
         let expected = "name epochs cost seconds train_loss train_accuracy valid_loss valid_accuracy cost_to_adam \
             swap events counters";
