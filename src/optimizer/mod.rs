@@ -101,6 +101,11 @@ impl ConvexitySwitching {
         self.room().accepted_loss()
     }
 
+    /// Whether the convex phase has converged: the parameters stand still.
+    pub fn has_converged(&self) -> bool {
+        self.room().rests()
+    }
+
     /// A report of every window and evaluation that ends from now on.
     pub fn reports(&self) -> Receiver<Report> {
         let (sender, receiver) = std::sync::mpsc::channel();

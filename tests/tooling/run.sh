@@ -9,8 +9,8 @@ if ! command -v nvim >/dev/null; then
 fi
 (cd tests/tooling && npm ci --no-audit --no-fund --silent)
 if [ -z "${SERVER:-}" ]; then
-    cargo build --quiet --features cli --bin burn-convexity || exit 1
-    SERVER="${CARGO_TARGET_DIR:-target}/debug/burn-convexity"
+    cargo build --quiet --release --features cli --bin burn-convexity || exit 1
+    SERVER="${CARGO_TARGET_DIR:-target}/release/burn-convexity"
 fi
 SERVER="$(realpath "$SERVER")"
 export SERVER
