@@ -264,7 +264,7 @@ fn size(arguments: &Arguments, defaults: Defaults, images: &super::data::Images)
         width: arguments.width.unwrap_or(base.width),
         ..base
     };
-    if size.width == 0 || size.width % size.heads != 0 || size.layers == 0 {
+    if size.width == 0 || !size.width.is_multiple_of(size.heads) || size.layers == 0 {
         return Err(format!("--width must be a multiple of {} and --layers at least 1", size.heads).into());
     }
     Ok(size)

@@ -243,7 +243,7 @@ impl Optimizer for ConvexitySwitching {
     }
 
     fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
-        state.to_device(device)
+        state.on_device(device)
     }
 }
 
@@ -314,7 +314,7 @@ impl Builder {
             },
             window: config.window,
             evaluation_batches: config.evaluation.batches,
-            resort: resort.enabled.then(|| Resort {
+            resort: resort.enabled.then_some(Resort {
                 stall: SafeResort { stall_gain: resort.stall_gain, stall_cost: resort.stall_cost },
                 hold_off: resort.hold_off,
                 max_hold_off: resort.max_hold_off,

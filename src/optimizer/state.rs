@@ -193,7 +193,7 @@ impl<const D: usize> Vectors<D> {
 }
 
 impl<const D: usize> SwitchingState<D> {
-    pub(super) fn to_device(self, device: &Device) -> Self {
+    pub(super) fn on_device(self, device: &Device) -> Self {
         let inner = match &self.origin {
             Origin::Live(shared) => self.inner.map(|inner| shared.inner.to_device(inner, device)),
             Origin::Record(_) => self.inner,
