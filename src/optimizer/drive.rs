@@ -134,11 +134,11 @@ pub(crate) fn inspect<M: Module>(
     grads: &[&GradientsParams],
     optim: &ModuleOptimizer,
 ) {
-    let mut survey = Survey { grads, given: 0, distributed: false };
+    let mut survey = Survey { grads, given: HashSet::new(), distributed: false };
     model.visit(&mut survey);
     let mut room = switching.room();
-    room.feed.given = Some(survey.given);
-    if survey.given == 0 {
+    room.feed.given = Some(survey.given.len());
+    if survey.given.is_empty() {
         room.refuse(Refusal::NoParameters);
     }
     if survey.distributed {
@@ -151,7 +151,8 @@ pub(crate) fn inspect<M: Module>(
 
 struct Survey<'a> {
     grads: &'a [&'a GradientsParams],
-    given: usize,
+    /// A tied parameter is visited twice and counts once.
+    given: HashSet<ParamId>,
     distributed: bool,
 }
 
@@ -159,7 +160,9 @@ impl ModuleVisitor for Survey<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let filled = param.lazy_shape().num_elements() > 0;
         let given = self.grads.iter().any(|grads| grads.get::<D>(param.id).is_some());
-        self.given += usize::from(filled && given);
+        if filled && given {
+            self.given.insert(param.id);
+        }
         self.distributed |= param.val().is_distributed();
     }
 }
