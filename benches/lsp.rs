@@ -10,7 +10,7 @@ use lsp_server::{Message, Notification, Request};
 use serde_json::{Value, json};
 
 const EDITS: usize = 1_000;
-const FILE: &str = "file:///work/switching.json";
+const FILE: &str = "file:///project/switching.json";
 
 struct Client {
     server: Child,

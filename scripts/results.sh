@@ -2,7 +2,7 @@
 # The runs behind README.md and RESULTS.md, one after another, each in its folder under runs/; a run that is there is kept.
 #
 #     scripts/results.sh            # everything, some hours on two cores
-#     scripts/results.sh digits     # one part: digits, vgg5, published, mnist or cifar10
+#     scripts/results.sh digits     # one part: digits, alternatives, vgg5, published, mnist or cifar10
 #
 # MNIST and CIFAR-10 are looked for in data/ (examples/data/fetch.sh brings them).
 set -euo pipefail
@@ -26,6 +26,14 @@ if wants digits; then
     run "digits-ce-$seed" vit --seed "$seed"
     run "digits-mse-$seed" vit --seed "$seed" --loss mse
     run "digits-ce-l2-$seed" vit --seed "$seed" --l2 1e-4
+  done
+fi
+if wants alternatives; then
+  for seed in 0 1 2; do
+    for config in peak conjugate_gradient; do
+      run "digits-ce-$config-$seed" vit --seed "$seed" --baseline none --config "examples/configs/$config.json"
+      run "digits-mse-$config-$seed" vit --seed "$seed" --baseline none --loss mse --config "examples/configs/$config.json"
+    done
   done
 fi
 if wants vgg5; then

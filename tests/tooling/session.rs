@@ -16,7 +16,7 @@ struct Client {
     told: Vec<Value>,
 }
 
-const FILE: &str = "file:///work/switching.json";
+const FILE: &str = "file:///project/switching.json";
 
 impl Client {
     fn start(options: Value) -> Self {
