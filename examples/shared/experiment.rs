@@ -8,7 +8,7 @@ use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::module::Module;
 use burn_convexity::ConvexitySwitchingConfig;
-use burn_convexity::config::{DetectorConfig, LineSearchConfig};
+use burn_convexity::config::{DetectorConfig, LineSearchConfig, SafeResortConfig};
 use burn_convexity::convex::line_search::GoldenSectionConfig;
 use burn_convexity::detector::{AtWindowConfig, NeverConfig};
 use clap::{Parser, ValueEnum};
@@ -242,7 +242,9 @@ fn config(arguments: &Arguments, epochs: usize) -> Result<ConvexitySwitchingConf
         return Ok(ConvexitySwitchingConfig::load(path)?);
     }
     let golden = LineSearchConfig::GoldenSection(GoldenSectionConfig::default());
-    let published = ConvexitySwitchingConfig { line_search: golden, ..ConvexitySwitchingConfig::paper() };
+    // The published swap is for good.
+    let safe_resort = SafeResortConfig { enabled: false, ..SafeResortConfig::default() };
+    let published = ConvexitySwitchingConfig { line_search: golden, safe_resort, ..ConvexitySwitchingConfig::paper() };
     Ok(match arguments.protocol {
         Protocol::Default => ConvexitySwitchingConfig::default(),
         Protocol::Detector => published,
