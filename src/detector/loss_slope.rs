@@ -13,7 +13,7 @@ const KIND: &str = "loss_slope";
 /// Swap when the loss falls by less than `rate` a unit of cost: the least-squares slope of `ln(loss)` against cost, over
 /// the last `share` of the windows so far but at least `shortest` and at most `longest`, is flatter than `rate`. A rising
 /// loss is flat too. It needs the loss (`track` or `attach`). Source: this crate; beside `gradient_norm_peak` in an `all`
-/// it did well on every case tried.
+/// it is the default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LossSlopeConfig {
