@@ -1,27 +1,64 @@
 //! The pass protocol: a whole-model method through a per-tensor trait.
 
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
 use burn_convexity::{EventKind, Phase};
 use serde_json::json;
 
 use crate::support::{Net, all, config, loader, mean_loss, objective, swap_at, values};
 
 #[test]
-fn until_the_swap_parameters_are_those_of_adam_bit_for_bit() {
-    let switching = config(json!({ "detector": { "kind": "never" } })).init().expect("valid");
-    let mut ours: ModuleOptimizer = switching.clone().into();
-    let mut adam: ModuleOptimizer = AdamConfig::new().init();
-    let (mut a, mut b) = (Net::new(8, 1), Net::new(8, 1));
-    for _ in 0..5 {
-        for batch in loader(60, 16).iter().map(Result::unwrap) {
-            let (_, grads) = objective(&batch)(&a);
-            a = ours.step(1e-2, a, grads);
-            let (_, grads) = objective(&batch)(&b);
-            b = adam.step(1e-2, b, grads);
+fn until_the_swap_parameters_are_those_of_the_inner_optimizer_bit_for_bit() {
+    let momentum = MomentumConfig::new().with_momentum(0.8);
+    let inner: [(_, ModuleOptimizer); 4] = [
+        (json!({ "kind": "adam" }), AdamConfig::new().init()),
+        (json!({ "kind": "adamw" }), AdamWConfig::new().init()),
+        (json!({ "kind": "sgd" }), SgdConfig::new().init()),
+        (
+            json!({ "kind": "sgd", "momentum": { "momentum": 0.8 } }),
+            SgdConfig::new().with_momentum(Some(momentum)).init(),
+        ),
+    ];
+    for (inner, mut burns) in inner {
+        let switching = config(json!({ "inner": inner, "detector": { "kind": "never" } })).init().expect("valid");
+        let mut ours: ModuleOptimizer = switching.clone().into();
+        let (mut a, mut b) = (Net::new(8, 1), Net::new(8, 1));
+        for _ in 0..5 {
+            for batch in loader(60, 16).iter().map(Result::unwrap) {
+                let (_, grads) = objective(&batch)(&a);
+                a = ours.step(1e-2, a, grads);
+                let (_, grads) = objective(&batch)(&b);
+                b = burns.step(1e-2, b, grads);
+            }
         }
+        assert_eq!(a.values(), b.values(), "{inner}");
+        assert_ne!(a.values(), Net::new(8, 1).values(), "{inner}");
+        assert_eq!(switching.counters().passes, 20);
     }
-    assert_eq!(a.values(), b.values());
-    assert_eq!(switching.counters().passes, 20);
+}
+
+#[test]
+fn the_detector_sees_the_norm_of_the_whole_gradient_not_of_one_tensor() {
+    let switching = config(json!({ "detector": { "kind": "never" }, "window": 1 })).init().expect("valid");
+    let reports = switching.reports();
+    let mut optim: ModuleOptimizer = switching.clone().into();
+    let net = Net::new(8, 1);
+    let (_, grads) = objective(&all(60))(&net);
+    let squares =
+        |values: Option<Vec<f32>>| values.expect("a gradient").iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
+    let data = |id| grads.get::<2>(id).map(|g| g.into_data().iter::<f32>().collect());
+    let bias = |id| grads.get::<1>(id).map(|g| g.into_data().iter::<f32>().collect());
+    let bias_of = |layer: &burn::nn::Linear| layer.bias.as_ref().expect("a bias").id;
+    let whole = squares(data(net.first.weight.id))
+        + squares(data(net.second.weight.id))
+        + squares(bias(bias_of(&net.first)))
+        + squares(bias(bias_of(&net.second)));
+    let net = optim.step(1e-2, net, grads);
+    let (_, grads) = objective(&all(60))(&net);
+    drop(optim.step(1e-2, net, grads));
+    let seen = reports.try_recv().expect("a window").observation;
+    assert!((seen.batch_norm - whole.sqrt()).abs() < 1e-5 * whole.sqrt(), "{} {}", seen.batch_norm, whole.sqrt());
+    assert!((seen.mean_norm - whole.sqrt()).abs() < 1e-5 * whole.sqrt(), "{} {}", seen.mean_norm, whole.sqrt());
 }
 
 #[test]

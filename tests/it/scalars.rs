@@ -148,6 +148,20 @@ fn beta_values_are_those_of_the_formulas() {
 }
 
 #[test]
+fn a_gradient_that_does_not_change_gives_a_direction_of_finite_numbers() {
+    // A zero step, or a linear function: y = 0, so that d'y = 0 divides in three of the betas.
+    use burn_convexity::convex::direction::{Direction, Products};
+    let first = Products { gg: 4.0, ..Default::default() };
+    let same = Products { gg: 4.0, gy: 0.0, gd: -4.0, yy: 0.0, yd: 0.0, dd: 4.0, rows: vec![] };
+    for beta in BETAS {
+        let mut direction = cg(beta);
+        direction.next(&first, 0.0);
+        let proposal = direction.next(&same, 1e-3);
+        assert!(proposal.coefficients.direction.is_finite() && proposal.slope.is_finite(), "{beta:?} {proposal:?}");
+    }
+}
+
+#[test]
 fn multiplying_the_loss_leaves_the_trajectory_unchanged() {
     for values in [true, false] {
         for beta in BETAS {
