@@ -9,13 +9,13 @@
 //! | * norms where squared norms belong | the same, `metamorphic::multiplying_the_loss_leaves_the_trajectory_unchanged` |
 //! | * conjugate gradients on one tensor's products instead of all | `metamorphic::splitting_a_tensor_leaves_the_trajectory_unchanged_but_for_rounding` |
 //! | * beta shrunk by an absolute 1e-6, or zeroed below an epsilon | `metamorphic::multiplying_the_loss_leaves_the_trajectory_unchanged`, `scalars::multiplying_the_loss_leaves_the_trajectory_unchanged` |
-//! | convergence judged by the first gradient for ever | `scalars::the_driver_problem_of_cg_descent_is_solved_within_its_budget`, `bad_input::gradients_that_are_all_zero_converge_at_once_and_move_nothing` |
+//! | * convergence judged by the first gradient for ever | `scalars::the_driver_problem_of_cg_descent_is_solved_within_its_budget`, `bad_input::gradients_that_are_all_zero_converge_at_once_and_move_nothing` |
 //! | * a switch that silently does nothing | `learner::one_line_in_a_learner_works`, `learner::each_value_of_a_metric_belongs_to_the_iteration_it_is_shown_at` |
-//! | all tensors flipped by the first that qualifies | `metamorphic::splitting_a_tensor_leaves_the_trajectory_unchanged_but_for_rounding`, `metamorphic::an_unused_or_a_frozen_parameter_changes_no_bit` |
+//! | * all tensors flipped by the first that qualifies | `protocol::the_detector_sees_the_norm_of_the_whole_gradient_not_of_one_tensor`, `metamorphic::splitting_a_tensor_leaves_the_trajectory_unchanged_but_for_rounding`, `metamorphic::an_unused_or_a_frozen_parameter_changes_no_bit` |
 //! | * resume without a part of the second phase's state | seven tests of `resume`, for the check of noise |
 //! | * a trial that is not a number makes the step grow | `bad_input::trials_that_are_not_finite_shrink_the_step_and_leave_the_parameters_finite` |
 //! | * parameters changed although the search failed | `bad_input::an_objective_that_turns_infinite_for_good_hands_back_to_adam_from_the_accepted_point`, `resume::a_run_that_hands_back_resumes_bit_for_bit_from_every_checkpoint` |
-//! | a zero step gives `y = 0` and a beta that is not a number | `bad_input::gradients_that_are_all_zero_converge_at_once_and_move_nothing`, `scalars::convex_quadratics_are_solved_whatever_their_spectrum` |
+//! | * a zero step gives `y = 0` and a beta that is not a number | `scalars::a_gradient_that_does_not_change_gives_a_direction_of_finite_numbers`, `bad_input::gradients_that_are_all_zero_converge_at_once_and_move_nothing`, `scalars::convex_quadratics_are_solved_whatever_their_spectrum` |
 //! | * a misaligned optimizer where a parameter has no gradient; frozen parameters thawed | `metamorphic::an_unused_or_a_frozen_parameter_changes_no_bit`, `bad_input::a_parameter_without_gradient_and_a_frozen_one_stand_still_and_change_no_other` |
 //! | * evaluations miscounted | `metamorphic::evaluations_reported_are_those_the_closure_counted` |
 //! | * dropout active during a deterministic search | `learner::with_attach_all_evaluations_see_one_function_without_dropout_and_with_kept_running_statistics` |
