@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::convex::direction::MemoryLimit;
+
 /// A saved state that does not belong to the part it was offered to.
 #[derive(Debug, thiserror::Error)]
 #[error("the saved state of {part} cannot be read: {source}")]
@@ -101,6 +103,9 @@ pub enum Refusal {
          hager_zhang"
     )]
     NoLoss,
+    /// The direction's memory would not fit.
+    #[error("{0}")]
+    Memory(MemoryLimit),
     /// No parameter has a gradient.
     #[error("no parameter of the model has a gradient: unfreeze at least one")]
     NoParameters,

@@ -45,9 +45,19 @@ impl Walk {
     fn value(&mut self, schema: &Value, value: &Value, path: &Path) {
         let schema = resolve(schema);
         if let Some(alternatives) = schema["anyOf"].as_array() {
-            // schemars writes an optional object so: itself, or null.
-            if !value.is_null() {
-                self.value(&alternatives[0], value, path);
+            // An optional object is written so, itself or null, and a number or a word.
+            let (first, others) = alternatives.split_first().unwrap_or((schema, &[]));
+            let other = others.iter().any(|other| match other.get("const") {
+                Some(word) => word == value,
+                None => types(other).any(|name| is_a(value, name)),
+            });
+            if !other && value.is_string() && others.iter().any(|other| other.get("const").is_some()) {
+                let (expected, found) = (describe(schema), show(value));
+                let problem = Problem::WrongType { path: path.clone(), expected, found };
+                return self.report(path.clone(), Spot::Value, problem);
+            }
+            if !other {
+                self.value(first, value, path);
             }
             return;
         }
@@ -219,6 +229,13 @@ fn in_range(schema: &Value, value: &Value) -> bool {
 
 /// Type and range in words that follow "must be".
 pub(crate) fn describe(schema: &Value) -> String {
+    if let Some(alternatives) = schema["anyOf"].as_array() {
+        let each = alternatives.iter().map(|alternative| describe(resolve(alternative)));
+        return each.collect::<Vec<String>>().join(" or ");
+    }
+    if let Some(word) = schema.get("const") {
+        return word.to_string();
+    }
     let bound = |exclusive: (&str, &str), inclusive: (&str, &str)| {
         let of = |(key, words): (&str, &str)| schema[key].as_f64().map(|bound| format!("{words} {bound}"));
         of(exclusive).or(of(inclusive))

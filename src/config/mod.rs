@@ -55,6 +55,8 @@ pub struct ConvexitySwitchingConfig {
     pub l2: f64,
     /// How the convex phase evaluates loss and gradient at a point.
     pub evaluation: EvaluationConfig,
+    /// Where the convex phase starts; default `average`.
+    pub start: StartConfig,
     /// How the convex phase chooses its search directions; default limited-memory BFGS.
     pub direction: DirectionConfig,
     /// The metric in which directions are taken; default `auto`.
@@ -83,6 +85,19 @@ impl Default for EvaluationConfig {
     fn default() -> Self {
         Self { batches: None, check: true }
     }
+}
+
+/// Where the convex phase starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StartConfig {
+    /// The inner optimizer's last point.
+    Last,
+    /// The better of the last point and the running average of the iterates (Polyak and Juditsky 1992), decided by loss at
+    /// the cost of one evaluation; the last point where no loss is shown. One more vector the size of the parameters
+    /// until then.
+    #[default]
+    Average,
 }
 
 /// The metric in which search directions are taken: the preconditioner of either method.
@@ -156,6 +171,7 @@ impl ConvexitySwitchingConfig {
                 restart_every: None,
                 powell: None,
             }),
+            start: StartConfig::Last,
             metric: MetricConfig::Identity,
             line_search: LineSearchConfig::GoldenSection(GoldenSectionConfig::default()),
             ..Self::default()

@@ -4,7 +4,7 @@ use schemars::Schema;
 use serde_json::{Value, json};
 
 use super::{ConvexitySwitchingConfig, DetectorConfig, DirectionConfig, LineSearchConfig, SafeResortConfig};
-use crate::convex::direction::{ConjugateGradientConfig, LBfgsConfig};
+use crate::convex::direction::{ConjugateGradientConfig, LBfgsConfig, Memory};
 use crate::convex::line_search::HagerZhangConfig;
 use crate::detector::GradientNormPeakConfig;
 
@@ -73,7 +73,7 @@ impl Preset {
                     minimum_windows: 5,
                     ..Default::default()
                 }),
-                direction: DirectionConfig::LBfgs(LBfgsConfig { memory: 10, ..Default::default() }),
+                direction: DirectionConfig::LBfgs(LBfgsConfig { memory: Memory::Pairs(10), ..Default::default() }),
                 safe_resort: SafeResortConfig { stall_gain: 0.1, ..Default::default() },
                 ..default
             },

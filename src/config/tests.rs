@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::convex::direction::LBfgsConfig;
+use crate::convex::direction::{LBfgsConfig, Memory};
 
 fn schema_file() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schema/convexity-switching.schema.json")
@@ -77,7 +77,7 @@ fn what_a_file_leaves_out_has_its_default() {
             momentum: Some(MomentumConfig { nesterov: true, ..Default::default() }),
             ..Default::default()
         }),
-        direction: DirectionConfig::LBfgs(LBfgsConfig { memory: 5, ..Default::default() }),
+        direction: DirectionConfig::LBfgs(LBfgsConfig { memory: Memory::Pairs(5), ..Default::default() }),
         window: Some(100),
         ..Default::default()
     };
@@ -505,7 +505,11 @@ mod round_trip {
         });
         let wolfe = share()
             .prop_map(|c2| LineSearchConfig::StrongWolfe(StrongWolfeConfig { c1: c2 / 3.0, c2, ..Default::default() }));
-        (direction, prop_oneof![zhang, wolfe])
+        let memory = prop_oneof![(1..=10_000u64).prop_map(Memory::Pairs), Just(Memory::ALL)];
+        let l_bfgs = (memory, any::<bool>()).prop_map(|(memory, self_scaling)| {
+            DirectionConfig::LBfgs(LBfgsConfig { memory, self_scaling, ..Default::default() })
+        });
+        (prop_oneof![direction, l_bfgs], prop_oneof![zhang, wolfe])
     }
 
     fn config() -> impl Strategy<Value = ConvexitySwitchingConfig> {
@@ -519,6 +523,7 @@ mod round_trip {
                     window,
                     l2: stall_gain,
                     evaluation: EvaluationConfig { batches: window, check: enabled },
+                    start: if enabled { StartConfig::Average } else { StartConfig::Last },
                     direction,
                     metric: if enabled { MetricConfig::Inner } else { MetricConfig::Identity },
                     line_search,

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::direction::{Coefficients, Direction, Products, Proposal};
+use super::direction::{Coefficients, Direction, MemoryLimit, Products, Proposal};
 use super::line_search::{Decision, LineSearch, Point, SearchFailure};
 use crate::error::StateError;
 
@@ -28,6 +28,8 @@ pub struct Move {
     pub commit: Option<f64>,
     /// The new direction.
     pub direction: Option<Coefficients>,
+    /// The new direction is the way to the running average of the inner optimizer's iterates.
+    pub to_average: bool,
     /// Go to `base + step * direction`; 0 is the base point itself.
     pub step: f64,
     /// Whether the convex phase goes on after this move.
@@ -92,6 +94,19 @@ pub enum Note {
         /// The step length of that trial.
         step: f64,
     },
+    /// The losses at the inner optimizer's last point and at the running average of its iterates; the descent starts at the
+    /// better of the two.
+    Start {
+        /// At the last point.
+        last: f64,
+        /// At the running average.
+        average: f64,
+    },
+    /// No more pairs fit into the bytes allowed: from now on the oldest is dropped for every new one.
+    MemoryFull {
+        /// Pairs kept.
+        pairs: usize,
+    },
     /// Two evaluations at the point of the swap differed: the objective is noisy.
     Noise {
         /// The difference of the two losses.
@@ -135,6 +150,8 @@ enum Stage {
     Entering,
     /// Evaluated once at the point of the swap, with this value and `g'g`: once more to measure the noise.
     Checking(Option<f64>, f64),
+    /// The last point is known, the running average is being evaluated.
+    Comparing,
     /// The search asked for this step.
     Searching(f64),
     /// The search accepted this step, which was not the last it evaluated: one more evaluation there.
@@ -171,6 +188,7 @@ pub struct Descent {
     resort: Option<SafeResort>,
     first_step: FirstStep,
     check: bool,
+    average: bool,
     state: State,
 }
 
@@ -189,7 +207,15 @@ const RESOLUTION: f64 = 8.0 * f32::EPSILON as f64;
 impl Descent {
     /// A descent that has not evaluated anything yet. Without a [`SafeResort`] it never hands back for slow progress.
     pub fn new(direction: Box<dyn Direction>, search: Box<dyn LineSearch>, resort: Option<SafeResort>) -> Self {
-        Self { direction, search, resort, first_step: FirstStep::Length(0.0), check: false, state: State::default() }
+        Self {
+            direction,
+            search,
+            resort,
+            first_step: FirstStep::Length(0.0),
+            check: false,
+            average: false,
+            state: State::default(),
+        }
     }
 
     /// Set the Euclidean length of the first trial step; 0, the default, takes Hager and Zhang's
@@ -211,15 +237,26 @@ impl Descent {
         self
     }
 
-    /// Pairs `(s, y)` every tensor keeps.
-    pub fn memory(&self) -> usize {
-        self.direction.memory()
+    /// Start at the running average of the inner optimizer's iterates where its loss is the lower one.
+    pub fn with_average(mut self, average: bool) -> Self {
+        self.average = average;
+        self
+    }
+
+    /// Tell the direction how many bytes a pair `(s, y)` takes over all tensors.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryLimit`] where it would need more than it is allowed.
+    pub fn fit(&mut self, pair_bytes: u64) -> Result<(), MemoryLimit> {
+        self.direction.fit(pair_bytes)
     }
 
     /// The step length at which the objective is wanted next; 0 at the base point.
     pub fn step(&self) -> f64 {
         match self.state.stage {
             Stage::Searching(step) | Stage::Settling(step) => step,
+            Stage::Comparing => 1.0,
             Stage::Entering | Stage::Checking(..) | Stage::Resting => 0.0,
         }
     }
@@ -232,6 +269,11 @@ impl Descent {
     /// Whether the descent has converged and moves no more.
     pub fn is_resting(&self) -> bool {
         matches!(self.state.stage, Stage::Resting)
+    }
+
+    /// Whether the running average is to be evaluated next, which lies on no search line.
+    pub fn compares(&self) -> bool {
+        matches!(self.state.stage, Stage::Comparing)
     }
 
     /// The loss at the accepted point.
@@ -258,9 +300,10 @@ impl Descent {
             Stage::Checking(..) if !finite => self.hand_back("the objective is not finite when evaluated again".into()),
             Stage::Checking(loss, gg) => {
                 self.measure_noise((loss, gg), evaluation, notes);
-                self.commit(evaluation, 0.0, notes)
+                self.enter(evaluation, notes)
             }
-            Stage::Entering => self.commit(evaluation, 0.0, notes),
+            Stage::Entering => self.enter(evaluation, notes),
+            Stage::Comparing => self.compare(evaluation, notes),
             Stage::Settling(_) if !finite => self.fail(SearchFailure::NonFinite, notes),
             Stage::Settling(step) => self.commit(evaluation, step, notes),
             Stage::Searching(step) => {
@@ -315,6 +358,33 @@ impl Descent {
         }
     }
 
+    /// Start at the last point, or have the running average evaluated first.
+    fn enter(&mut self, evaluation: &Evaluation, notes: &mut Vec<Note>) -> Move {
+        let gg = evaluation.products.gg;
+        if !self.average || evaluation.loss.is_none() || gg == 0.0 {
+            return self.commit(evaluation, 0.0, notes);
+        }
+        self.state.base = Some(Base { value: evaluation.loss, gg, slope: -gg, squared_length: gg, steepest: true });
+        self.state.stage = Stage::Comparing;
+        Move { commit: Some(0.0), to_average: true, step: 1.0, ..Move::default() }
+    }
+
+    /// Start at the better of the last point and the running average just evaluated.
+    fn compare(&mut self, evaluation: &Evaluation, notes: &mut Vec<Note>) -> Move {
+        let last = self.base_value().unwrap_or(f64::NAN);
+        let average = evaluation.loss.unwrap_or(f64::NAN);
+        notes.push(Note::Start { last, average });
+        if average < last && evaluation.products.is_finite() {
+            // The way from one to the other is the first pair of a quasi-Newton method, and no search direction.
+            return self.stand(evaluation, 1.0, notes);
+        }
+        let gg = self.state.base.as_ref().map_or(f64::NAN, |base| base.gg);
+        let proposal = self.direction.next(&Products { gg, ..Products::default() }, 0.0);
+        let mut next = self.search(proposal.step, notes);
+        next.direction.get_or_insert(proposal.coefficients);
+        next
+    }
+
     fn go(&self, step: f64) -> Move {
         Move { step, ..Move::default() }
     }
@@ -341,6 +411,12 @@ impl Descent {
             });
             notes.push(Note::Iteration { step, displacement });
         }
+        self.stand(evaluation, step, notes)
+    }
+
+    /// Make the evaluated point the base point and start along the next direction, with no search behind it.
+    fn stand(&mut self, evaluation: &Evaluation, step: f64, notes: &mut Vec<Note>) -> Move {
+        let products = &evaluation.products;
         let mut proposal = self.direction.next(products, step);
         if !(proposal.slope < 0.0 && proposal.slope.is_finite()) && products.gg > 0.0 {
             self.direction.restart();
@@ -351,6 +427,7 @@ impl Descent {
         let squared_length = gradient * gradient * products.gg
             + 2.0 * gradient * direction * products.gd
             + direction * direction * products.dd;
+        notes.extend(proposal.dropped.map(|pairs| Note::MemoryFull { pairs }));
         if let Some(reason) = proposal.restart.clone() {
             notes.push(Note::Restart(reason));
         }

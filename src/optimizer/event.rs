@@ -76,6 +76,13 @@ pub enum EventKind {
         /// The step length of the trial; `None` in the non-convex phase.
         step: Option<f64>,
     },
+    /// The convex phase starts at the better of the inner optimizer's last point and the running average of its iterates.
+    Start {
+        /// The loss at the last point.
+        last: f64,
+        /// The loss at the running average.
+        average: f64,
+    },
     /// Two evaluations at the point of the swap differed: dropout, augmentation, evaluations over changing batches. The
     /// line search allows for the difference.
     Noise {
@@ -83,6 +90,11 @@ pub enum EventKind {
         loss: f64,
         /// Relative difference of the squared gradient norms.
         gradient: f64,
+    },
+    /// The pairs of the direction fill the bytes allowed: from now on the oldest is dropped for every new one.
+    MemoryFull {
+        /// Pairs kept.
+        pairs: usize,
     },
     /// The convex phase has converged and the parameters stand still.
     Converged {
@@ -133,7 +145,7 @@ pub struct Report {
     /// What was seen; the loss is the objective's. In the convex phase `batch_norm` and `mean_norm` are both the Euclidean
     /// norm of the objective's gradient.
     pub observation: Observation,
-    /// The step length at which the objective was evaluated; `None` in the non-convex phase.
+    /// The step length at which the objective was evaluated; `None` in the non-convex phase and at the running average.
     pub step_length: Option<f64>,
     /// Whether the point evaluated became the accepted point; always true in the non-convex phase.
     pub accepted: bool,

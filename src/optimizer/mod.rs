@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use burn::optim::{ModuleOptimizer, Optimizer};
 use burn::tensor::{Device, Tensor};
 
-use crate::config::{ConvexitySwitchingConfig, MetricConfig};
+use crate::config::{ConvexitySwitchingConfig, MetricConfig, StartConfig};
 use crate::convex::direction::Direction;
 use crate::convex::line_search::LineSearch;
 use crate::convex::{Outcome, SafeResort};
@@ -147,6 +147,7 @@ impl ConvexitySwitching {
             // Never half-loaded: a refused record leaves the inner optimizer's own state and nothing else.
             state.ticket = room::Ticket::default();
             state.sum = None;
+            state.average = None;
             state.vectors = None;
         }
         drop(room);
@@ -179,7 +180,7 @@ impl Optimizer for ConvexitySwitching {
         };
         let parameters = || tensor.clone().reshape([1, columns]);
         let tensor = match orders.plan {
-            Plan::Inner { share, close } => {
+            Plan::Inner { share, close, average } => {
                 // Left over where a parameter sat out the pass that handed back.
                 let base = state.vectors.take().map(|vectors| vectors.base);
                 let grad = match orders.l2 > 0.0 {
@@ -195,6 +196,9 @@ impl Optimizer for ConvexitySwitching {
                 }
                 let (tensor, after) = inner.step(lr, base.unwrap_or(tensor), grad, state.inner.take());
                 state.inner = after;
+                if let Some(decay) = average {
+                    state.take_average(&tensor, decay);
+                }
                 if orders.keep {
                     state.vectors = Some(Vectors::at(tensor.clone()));
                 }
@@ -229,12 +233,16 @@ impl Optimizer for ConvexitySwitching {
                 let root = root_metric(&state);
                 // A move that commits to nothing may come within an evaluation, after a resume.
                 let gradient = next.commit.and_then(|_| state.sum.take());
+                let average = match next.to_average || next.direction.is_some() {
+                    true => state.average.take().filter(|_| next.to_average),
+                    false => None,
+                };
                 let tensor = match &mut state.vectors {
-                    Some(vectors) => vectors.apply(tensor, gradient, &next, root),
+                    Some(vectors) => vectors.apply(tensor, gradient, &next, root, average),
                     None => tensor,
                 };
                 if matches!(next.outcome, Outcome::HandBack { .. }) {
-                    (state.vectors, state.sum) = (None, None);
+                    (state.vectors, state.sum, state.average) = (None, None, None);
                 }
                 tensor
             }
@@ -321,6 +329,7 @@ impl Builder {
             }),
             metric,
             check: config.evaluation.check,
+            average: config.start == StartConfig::Average,
             l2: config.l2,
             // Where an editor finds the schema changes nothing.
             config: serde_json::to_value(ConvexitySwitchingConfig { schema: None, ..config.clone() })

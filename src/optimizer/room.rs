@@ -20,10 +20,14 @@ use crate::detector::{Observation, SwapDetector, Verdict};
 use crate::error::Refusal;
 
 /// The layout of the record this version writes and reads.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// Passes of a window where nothing else tells: no tracked loader and no configured number.
 const DEFAULT_WINDOW: u64 = 100;
+
+/// Passes between two iterates of the running average, and the decay it tends to: an iterate counts for some 200 passes.
+const AVERAGE_EVERY: u64 = 8;
+const AVERAGE_DECAY: f64 = 0.96;
 
 /// Events kept; older ones are dropped, so that memory stays flat in a run without end.
 const EVENTS_KEPT: usize = 1_000;
@@ -38,6 +42,8 @@ pub(crate) struct Parts {
     pub resort: Option<Resort>,
     /// Whether evaluations are checked for noise at the swap.
     pub check: bool,
+    /// Whether the convex phase may start at the running average of the iterates.
+    pub average: bool,
     /// Whether the metric is the diagonal of the inner optimizer.
     pub metric: bool,
     /// Weight of half the squared norm of the parameters in the objective.
@@ -57,8 +63,9 @@ pub(crate) struct Resort {
 /// What the tensors do in a pass.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Plan {
-    /// Step the inner optimizer and add `share` times the gradient to the window's sum.
-    Inner { share: f64, close: Option<f64> },
+    /// Step the inner optimizer, add `share` times the gradient to the window's sum and take the iterate into the running
+    /// average with the decay given.
+    Inner { share: f64, close: Option<f64>, average: Option<f64> },
     /// Stand still and add `share` times the gradient to the evaluation's sum, which is new in its `first` pass; divide by
     /// `close` when it ends.
     Collect { share: f64, first: bool, close: Option<f64> },
@@ -178,8 +185,9 @@ struct Book {
     open: bool,
     plan: Plan,
     seen: usize,
-    /// Parameters (not tensors) seen in the open or last pass.
+    /// Parameters (not tensors) seen in the open or last pass, and the bytes they take.
     elements: usize,
+    bytes: usize,
     /// Tensors seen in the last pass of the non-convex phase: the set every evaluation must see.
     tensors: usize,
     slots: Vec<u64>,
@@ -194,6 +202,10 @@ struct Book {
     events: Vec<Event>,
     counters: Counters,
     windows: u64,
+    /// Passes of the non-convex phase since it began, for the running average.
+    averaged: u64,
+    /// The largest norm of a window of the non-convex phase, and of the points where convex phases began.
+    peak: f64,
     /// The loss at an accepted point of an earlier convex phase that nothing has reached since.
     left: Option<f64>,
     /// The penalty's part of the objective when it was last evaluated.
@@ -238,9 +250,10 @@ impl Room {
             descent: Value::Null,
             pass: 0,
             open: false,
-            plan: Plan::Inner { share: 1.0, close: None },
+            plan: Plan::Inner { share: 1.0, close: None, average: None },
             seen: 0,
             elements: 0,
+            bytes: 0,
             tensors: 0,
             slots: Vec::new(),
             lr: 0.0,
@@ -253,6 +266,8 @@ impl Room {
             events: Vec::new(),
             counters: Counters::default(),
             windows: 0,
+            averaged: 0,
+            peak: 0.0,
             left: None,
             penalty: 0.0,
             gradient_norm: None,
@@ -466,6 +481,7 @@ impl Room {
         self.book.slots[slot] = self.book.pass;
         self.book.seen += 1;
         self.book.elements += elements;
+        self.book.bytes += elements * dtype.size();
         Orders {
             plan: self.book.plan.clone(),
             metric: self.parts.metric,
@@ -493,7 +509,7 @@ impl Room {
         self.book.open = true;
         self.book.pass += 1;
         self.book.seen = 0;
-        self.book.elements = 0;
+        (self.book.elements, self.book.bytes) = (0, 0);
         self.book.lr = lr;
         // In the convex phase always: only now is it known which loader serves it.
         let reveal = std::mem::take(&mut self.feed.reveal)
@@ -559,8 +575,21 @@ impl Room {
         let share = relative / summed;
         self.book.plan = match convex {
             true => Plan::Collect { share, first: passes == 1, close },
-            false => Plan::Inner { share, close },
+            false => Plan::Inner { share, close, average: self.average_decay() },
         };
+    }
+
+    /// The decay with which the coming iterate enters the running average; `None` where it does not. It grows from 0, so
+    /// that the first iterates are soon forgotten.
+    fn average_decay(&mut self) -> Option<f64> {
+        if !self.parts.average || self.book.refusal.is_some() {
+            return None;
+        }
+        let passes = self.book.averaged;
+        self.book.averaged += 1;
+        let taken = (passes / AVERAGE_EVERY) as f64;
+        let decay = if passes == 0 { 0.0 } else { AVERAGE_DECAY.min((1.0 + taken) / (10.0 + taken)) };
+        passes.is_multiple_of(AVERAGE_EVERY).then_some(decay)
     }
 
     /// A tensor's squared gradient norm in the non-convex phase.
@@ -677,6 +706,7 @@ impl Room {
     fn close_window(&mut self, batch_norm: f64, mean_norm: f64, loss: Option<f64>) {
         self.book.windows += 1;
         self.book.gradient_norm = Some(batch_norm);
+        self.book.peak = self.book.peak.max(batch_norm);
         self.release(loss);
         let observation = self.observation(batch_norm, mean_norm, loss);
         self.report(observation, None, true);
@@ -701,16 +731,21 @@ impl Room {
         if loss.is_none() && self.parts.search.needs_value() {
             return self.refuse(Refusal::NoLoss);
         }
+        let mut descent = self.first_trial(self.new_descent());
+        if let Err(limit) = descent.fit(2 * self.book.bytes as u64) {
+            return self.refuse(Refusal::Memory(limit));
+        }
+        self.descent = Some(descent);
         self.book.phase = Phase::Convex;
         self.feed.flags_told = false;
-        let descent = Descent::new(
-            self.parts.direction.boxed(),
-            self.parts.search.boxed(),
-            self.parts.resort.map(|resort| resort.stall),
-        )
-        .with_check(self.parts.check);
-        self.descent = Some(self.first_trial(descent));
         self.event(EventKind::Swap { reason });
+    }
+
+    fn new_descent(&self) -> Descent {
+        let Parts { direction, search, resort, .. } = &self.parts;
+        Descent::new(direction.boxed(), search.boxed(), resort.map(|resort| resort.stall))
+            .with_check(self.parts.check)
+            .with_average(self.parts.average)
     }
 
     /// The first trial goes as far as a step of the inner optimizer did: about `lr` in every parameter.
@@ -729,15 +764,24 @@ impl Room {
         counters.gradient_evaluations += 1;
         counters.loss_evaluations += u64::from(loss.is_some());
         let step = descent.step();
+        let step_length = (!descent.compares()).then_some(step);
         self.book.gradient_norm = Some(norm);
         let evaluation = Evaluation { loss, products, cost: self.book.counters.cost };
         let mut notes = Vec::new();
-        let next = descent.observe(&evaluation, &mut notes);
+        let mut next = descent.observe(&evaluation, &mut notes);
         notes.into_iter().for_each(|note| self.note(note));
+        if next.commit == Some(0.0) {
+            self.book.peak = self.book.peak.max(norm);
+        }
+        let peak = self.book.peak;
+        if self.parts.resort.is_some() && next.commit.is_some_and(|step| step > 0.0) && norm > peak {
+            let reason = format!("the gradient's norm is {norm:.3e} and has climbed above its old peak, {peak:.3e}");
+            next = Move { step: 0.0, outcome: Outcome::HandBack { reason }, ..next };
+        }
         let base = self.descent.as_ref().and_then(Descent::base_value);
         self.release(base);
         let observation = self.observation(norm, norm, loss);
-        self.report(observation, Some(step), next.commit.is_some());
+        self.report(observation, step_length, next.commit.is_some());
         let leaves = matches!(next.outcome, Outcome::HandBack { .. });
         let stays = next.commit.is_none() && next.direction.is_none() && step == 0.0 && next.step == 0.0 && !leaves;
         self.book.next = (!stays).then(|| SharedMove::new(next));
@@ -754,6 +798,8 @@ impl Room {
                 self.event(EventKind::Restart { reason });
             }
             Note::NonFinite { step } => self.event(EventKind::NonFinite { phase: Phase::Convex, step: Some(step) }),
+            Note::Start { last, average } => self.event(EventKind::Start { last, average }),
+            Note::MemoryFull { pairs } => self.event(EventKind::MemoryFull { pairs }),
             Note::Noise { loss, gradient } => self.event(EventKind::Noise { loss, gradient }),
             Note::Converged { reason } => self.event(EventKind::Converged { reason }),
         }
@@ -766,6 +812,7 @@ impl Room {
                 self.book.left = self.descent.as_ref().and_then(Descent::base_value);
             }
             self.book.phase = Phase::NonConvex;
+            self.book.averaged = 0;
             self.descent = None;
             self.book.step_length = None;
             self.detector.rearm();
@@ -816,12 +863,7 @@ impl Room {
         self.detector.restore(book.detector.take()).map_err(restored)?;
         self.descent = None;
         if !book.descent.is_null() {
-            let mut descent = Descent::new(
-                self.parts.direction.boxed(),
-                self.parts.search.boxed(),
-                self.parts.resort.map(|resort| resort.stall),
-            )
-            .with_check(self.parts.check);
+            let mut descent = self.new_descent();
             descent.restore(book.descent.take()).map_err(restored)?;
             self.descent = Some(descent);
         }

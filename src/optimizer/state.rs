@@ -47,6 +47,8 @@ pub struct SwitchingState<const D: usize> {
     pub(super) inner: Option<InnerState>,
     /// Weighted sum of the gradients of the window or evaluation, as one row; the objective's gradient once it ended.
     pub(super) sum: Option<Tensor<2>>,
+    /// Running average of the inner optimizer's iterates, where the convex phase may start there.
+    pub(super) average: Option<Tensor<D>>,
     pub(super) vectors: Option<Vectors<D>>,
 }
 
@@ -65,7 +67,26 @@ pub(super) struct Vectors<const D: usize> {
 
 impl<const D: usize> SwitchingState<D> {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { origin: Origin::Live(shared), ticket: Ticket::default(), inner: None, sum: None, vectors: None }
+        Self { origin: Origin::Live(shared), ..Self::empty() }
+    }
+
+    fn empty() -> Self {
+        Self {
+            origin: Origin::Record(Ok(None)),
+            ticket: Ticket::default(),
+            inner: None,
+            sum: None,
+            average: None,
+            vectors: None,
+        }
+    }
+
+    /// Take an iterate into the running average, `decay * average + (1 - decay) * iterate`.
+    pub(super) fn take_average(&mut self, iterate: &Tensor<D>, decay: f64) {
+        self.average = Some(match self.average.take() {
+            Some(average) if decay > 0.0 => average.mul_scalar(decay) + iterate.clone().mul_scalar(1.0 - decay),
+            _ => iterate.clone(),
+        });
     }
 
     /// Add a share of a gradient to the sum; at the end divide by the total.
@@ -121,8 +142,18 @@ impl<const D: usize> Vectors<D> {
         g: Option<Tensor<2>>,
         next: &Move,
         root_metric: Option<Tensor<2>>,
+        average: Option<Tensor<D>>,
     ) -> Tensor<D> {
         let new = next.commit.and(g);
+        if next.to_average {
+            // A parameter that no average was taken of stays where it is.
+            let way = average.unwrap_or_else(|| x.clone()) - x.clone();
+            let way = way.reshape([1, x.shape().num_elements()]);
+            self.direction = Some(match &root_metric {
+                Some(root) => way / root.clone(),
+                None => way,
+            });
+        }
         if let Some(coefficients) = &next.direction {
             if let (Some(slot), Some(step), Some(new)) = (coefficients.store, next.commit, &new) {
                 self.store(slot, step, new, coefficients.rows.len() / 2);
@@ -201,6 +232,7 @@ impl<const D: usize> SwitchingState<D> {
         Self {
             inner,
             sum: self.sum.map(|sum| sum.to_device(device)),
+            average: self.average.map(|average| average.to_device(device)),
             vectors: self.vectors.map(|v| v.map(|row| row.to_device(device), |base| base.to_device(device))),
             ..self
         }
@@ -259,6 +291,9 @@ impl<const D: usize> RecordState for SwitchingState<D> {
         for (name, value) in saved.iter().flat_map(|saved| &saved.scalars) {
             out.push_scalar(&inner, name, *value);
         }
+        if let Some(average) = &self.average {
+            out.push_tensor(prefix, "average", average.to_data());
+        }
         let mut row = |name: &str, row: &Option<Tensor<2>>| {
             if let Some(row) = row {
                 out.push_tensor(prefix, name, row.to_data());
@@ -279,10 +314,7 @@ impl<const D: usize> RecordState for SwitchingState<D> {
     fn state_unflatten(prefix: &str, src: &mut StateSource, device: &Device) -> Option<Self> {
         let refused = |reason: String| Self {
             origin: Origin::Record(Err(Refusal::RecordUnreadable { reason })),
-            ticket: Ticket::default(),
-            inner: None,
-            sum: None,
-            vectors: None,
+            ..Self::empty()
         };
         let Some(bytes) = src.take_tensor(prefix, HEADER) else {
             return Some(refused(format!("parameter {prefix} has no state of this optimizer")));
@@ -313,15 +345,19 @@ impl<const D: usize> RecordState for SwitchingState<D> {
         let sum = row("sum");
         let (gradient, direction) = (row("gradient"), row("direction"));
         let pairs = row("steps").zip(row("changes")).map(|(s, y)| [s, y]);
-        let vectors = src.take_tensor(prefix, "base").map(|data| {
+        let mut tensor = |name: &str| {
+            let data = src.take_tensor(prefix, name)?;
             let dtype = data.dtype();
-            Vectors { base: Tensor::from_data(data, (device, dtype)), gradient, direction, pairs }
-        });
+            Some(Tensor::<D>::from_data(data, (device, dtype)))
+        };
+        let average = tensor("average");
+        let vectors = tensor("base").map(|base| Vectors { base, gradient, direction, pairs });
         Some(Self {
             origin: Origin::Record(Ok(header.room)),
             ticket: header.ticket,
             inner: (!empty).then_some(InnerState::Saved(saved)),
             sum,
+            average,
             vectors,
         })
     }

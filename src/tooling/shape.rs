@@ -38,16 +38,18 @@ impl Shape {
 
     /// Type and range, in words that follow "must be".
     pub fn expected(self) -> String {
+        let word = self.words().map(|(word, _)| format!(" or \"{word}\"")).collect::<String>();
         let null = if self.allows_null() && self.core()["type"].is_string() { " or null" } else { "" };
         match self.core().get("oneOf") {
             Some(_) if self.kinds().next().is_some() => "an object".into(),
             Some(_) => "one of the names below".into(),
-            None => check::describe(self.core()) + null,
+            None => check::describe(self.core()) + &word + null,
         }
     }
 
     pub fn allows_null(self) -> bool {
-        check::resolve(self.0).get("anyOf").is_some() || check::types(self.core()).any(|name| name == "null")
+        let others = check::resolve(self.0)["anyOf"].as_array().into_iter().flatten();
+        others.chain([self.core()]).any(|schema| check::types(schema).any(|name| name == "null"))
     }
 
     pub fn is(self, name: &str) -> bool {
@@ -62,9 +64,12 @@ impl Shape {
 
     /// The names that may stand here, with their meaning.
     pub fn names(self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        let alternatives = self.core()["oneOf"].as_array().into_iter().flatten();
-        alternatives
-            .filter_map(|name| Some((name["const"].as_str()?, name["description"].as_str().unwrap_or_default())))
+        self.core()["oneOf"].as_array().into_iter().flatten().filter_map(word)
+    }
+
+    /// The words that may stand here instead of a number.
+    pub fn words(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        check::resolve(self.0)["anyOf"].as_array().into_iter().flatten().filter_map(word)
     }
 
     /// The shape of an object as its text has it: the variant its `kind` names, if it needs one.
@@ -90,4 +95,9 @@ impl Shape {
     pub fn block(self) -> String {
         crate::config::block(self.core())
     }
+}
+
+/// A word of an enumeration and its meaning.
+fn word(alternative: &'static Value) -> Option<(&'static str, &'static str)> {
+    Some((alternative["const"].as_str()?, alternative["description"].as_str().unwrap_or_default()))
 }

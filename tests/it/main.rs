@@ -24,6 +24,7 @@
 //! is marked.
 
 mod bad_input;
+mod convex;
 mod host;
 mod learner;
 mod metamorphic;

@@ -1,7 +1,7 @@
 //! The convex phase in f64: the metamorphic tests, the driver problem of CG_DESCENT, and what planted mistakes change.
 
 use burn_convexity::StateError;
-use burn_convexity::convex::direction::{Beta, ConjugateGradient, ConjugateGradientConfig, LBfgs, LBfgsConfig};
+use burn_convexity::convex::direction::{Beta, ConjugateGradient, ConjugateGradientConfig, LBfgs, LBfgsConfig, Memory};
 use burn_convexity::convex::line_search::{Decision, HagerZhang, HagerZhangConfig, LineSearch, Point};
 use proptest::prelude::*;
 
@@ -117,7 +117,7 @@ fn a_quadratic_of_n_dimensions_ends_in_at_most_n_iterations() {
         let run = minimise(&quadratic(spectrum(12), None), &[0.0; 12], cg(beta), Exact::default(), LIMITS);
         assert!(run.gradient <= LIMITS.tolerance && run.iterations() <= 12, "{beta:?} {}", run.iterations());
     }
-    let l_bfgs = LBfgs::new(&LBfgsConfig { memory: 12, ..Default::default() });
+    let l_bfgs = LBfgs::new(&LBfgsConfig { memory: Memory::Pairs(12), ..Default::default() });
     let run = minimise(&quadratic(spectrum(12), None), &[0.0; 12], l_bfgs, Exact::default(), LIMITS);
     assert!(run.gradient <= LIMITS.tolerance && run.iterations() <= 13, "{}", run.iterations());
 }
@@ -250,7 +250,7 @@ fn l_bfgs_in_coefficients_is_l_bfgs_by_two_loops_on_vectors() {
     // The textbook recursion (Nocedal and Wright 2006, algorithm 7.4) along the points our run accepted: the next step
     // must lie on its direction.
     let memory = 4;
-    let l_bfgs = LBfgs::new(&LBfgsConfig { memory: memory as u64, ..Default::default() });
+    let l_bfgs = LBfgs::new(&LBfgsConfig { memory: Memory::Pairs(memory as u64), ..Default::default() });
     let limits = Limits { tolerance: 1e-6, evaluations: 60, values: true };
     let run = minimise(&driver, &[1.0; 30], l_bfgs, search(Default::default()), limits);
     let mut points = vec![vec![1.0; 30]];

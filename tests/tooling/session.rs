@@ -167,15 +167,13 @@ fn completion_fits_the_place() {
         "line_search",
         "metric",
         "safe_resort",
+        "start",
         "window",
     ];
     for (marked, expected) in [
         // Keys: all, those not given yet, those of the kind, and the kind alone where it is open.
         ("{ | }", &all[..]),
-        (
-            "{ \"window\": 3, \"| }",
-            &["$schema", "detector", "direction", "evaluation", "inner", "l2", "line_search", "metric", "safe_resort"],
-        ),
+        ("{ \"window\": 3, \"| }", &all[..all.len() - 1]),
         ("{ \"inner\": { | } }", &["kind"]),
         ("{ \"inner\": { \"kind\": \"sgd\", \"\"| } }", &["momentum", "weight_decay"]),
         ("{ \"inner\": { \"kind\": \"sgd\", \"momentum\": { \"nesterov\": true, | } } }", &["dampening", "momentum"]),
@@ -186,6 +184,7 @@ fn completion_fits_the_place() {
         ("{ \"metric\": | }", &["\"auto\"", "\"identity\"", "\"inner\""]),
         ("{ \"metric\": \"i|\n}", &["\"auto\"", "\"identity\"", "\"inner\""]),
         ("{ \"direction\": { \"kind\": \"|\" } }", &["\"conjugate_gradient\"", "\"l_bfgs\""]),
+        ("{ \"direction\": { \"kind\": \"l_bfgs\", \"memory\": | } }", &["\"all\"", "100"]),
         ("{ \"safe_resort\": { \"enabled\": | } }", &["true", "false"]),
         ("{ \"safe_resort\": { \"hold_off\":| } }", &["5"]),
         ("{ \"window\": | }", &["null"]),
@@ -290,7 +289,7 @@ fn code_actions_put_right_what_can_be() {
         (
             "{ \"direction\": { \"kind\": \"l_bfgs\"| } }",
             "Insert the missing keys with their defaults",
-            "{ \"direction\": { \"kind\": \"l_bfgs\", \"memory\": 100, \"self_scaling\": false } }",
+            "{ \"direction\": { \"kind\": \"l_bfgs\", \"memory\": 100, \"memory_bytes\": 8589934592, \"self_scaling\": false } }",
         ),
         (
             "{ \"detector\": { \"kind\": \"any\"| } }",

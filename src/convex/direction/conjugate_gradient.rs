@@ -134,6 +134,7 @@ impl Direction for ConjugateGradient {
             slope: -products.gg + beta * products.gd,
             step: None,
             restart: None,
+            dropped: None,
         }
     }
 

@@ -1,11 +1,13 @@
 //! Limited-memory BFGS in the vector-free form: the two loops run on inner products, the result is a list of
 //! coefficients (Nocedal 1980 for the method; Chen, Wang and Zhou 2014 for the form).
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Coefficients, Direction, Products, Proposal};
+use super::{Coefficients, Direction, MemoryLimit, Products, Proposal};
 use crate::convex::RestartReason;
 use crate::error::{ParameterError, StateError};
 
@@ -13,10 +15,13 @@ use crate::error::{ParameterError, StateError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LBfgsConfig {
-    /// Pairs `(s, y)` kept, each two vectors the size of the parameters; from 1 to 10,000, default 100. Source: Nocedal
-    /// 1980; the default is this crate's, by experiment.
-    #[schemars(range(min = 1, max = 10_000))]
-    pub memory: u64,
+    /// Pairs `(s, y)` kept, each two vectors the size of the parameters; from 1 to 10,000, or `all`; default 100. Source:
+    /// Nocedal 1980; the default is this crate's, by experiment.
+    pub memory: Memory,
+    /// Bytes the pairs may take, over all tensors; at least 1, default 8 GiB. A number of pairs that would need more is
+    /// refused at the swap; `all` keeps the newest that fit, with an event when the first is dropped. Source: this crate.
+    #[schemars(range(min = 1))]
+    pub memory_bytes: u64,
     /// Divide the matrix by `min(1, 1/b)`, `b = -a s'g / s'y`, before each update, for small full-batch fits with a long
     /// memory; default false. Source: Al-Baali 1998.
     pub self_scaling: bool,
@@ -24,7 +29,57 @@ pub struct LBfgsConfig {
 
 impl Default for LBfgsConfig {
     fn default() -> Self {
-        Self { memory: 100, self_scaling: false }
+        Self { memory: Memory::Pairs(100), memory_bytes: 8 << 30, self_scaling: false }
+    }
+}
+
+/// How many pairs are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Memory {
+    /// The newest so many.
+    Pairs(u64),
+    /// All of them.
+    All(AllPairs),
+}
+
+/// The word for it in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AllPairs {
+    /// `"all"`.
+    All,
+}
+
+impl Memory {
+    /// All pairs.
+    pub const ALL: Self = Self::All(AllPairs::All);
+
+    /// The number of pairs, without end for all.
+    fn pairs(self) -> usize {
+        match self {
+            Self::Pairs(pairs) => pairs as usize,
+            Self::All(_) => usize::MAX,
+        }
+    }
+}
+
+impl JsonSchema for Memory {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Memory".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "integer", "minimum": 1, "maximum": 10_000 },
+                { "const": "all", "description": "Every pair, as long as they fit into `memory_bytes`." },
+            ]
+        })
     }
 }
 
@@ -35,7 +90,10 @@ impl LBfgsConfig {
     ///
     /// [`ParameterError`] naming the parameter out of its range.
     pub fn validate(&self) -> Result<(), ParameterError> {
-        ParameterError::range((1..=10_000).contains(&self.memory), "memory", self.memory, "from 1 to 10000")
+        if let Memory::Pairs(pairs) = self.memory {
+            ParameterError::range((1..=10_000).contains(&pairs), "memory", pairs, "from 1 to 10000, or `all`")?;
+        }
+        ParameterError::range(self.memory_bytes >= 1, "memory_bytes", self.memory_bytes, "at least 1")
     }
 }
 
@@ -53,20 +111,28 @@ struct State {
     yy: Vec<Vec<f64>>,
     /// The self-scaling factor of each slot's pair.
     scale: Vec<f64>,
+    /// Pairs that fit into the bytes allowed.
+    fits: Option<usize>,
+    /// The first pair has been dropped for want of bytes.
+    dropped: bool,
 }
 
 /// See [`LBfgsConfig`].
 #[derive(Clone, Debug)]
 pub struct LBfgs {
-    memory: usize,
-    self_scaling: bool,
+    config: LBfgsConfig,
     state: State,
 }
 
 impl LBfgs {
     /// The method with an empty memory.
     pub fn new(config: &LBfgsConfig) -> Self {
-        Self { memory: config.memory as usize, self_scaling: config.self_scaling, state: State::default() }
+        Self { config: config.clone(), state: State::default() }
+    }
+
+    /// Pairs kept at most.
+    fn capacity(&self) -> usize {
+        self.config.memory.pairs().min(self.state.fits.unwrap_or(usize::MAX))
     }
 
     /// Take the pair of the accepted step into the Gram matrices; the slot it goes to, or `None` where the curvature
@@ -76,8 +142,9 @@ impl LBfgs {
         if sy.is_nan() || sy <= CURVATURE * (ss * p.yy).sqrt() {
             return None;
         }
+        let capacity = self.capacity();
         let state = &mut self.state;
-        let slot = if state.order.len() < self.memory {
+        let slot = if state.order.len() < capacity {
             for matrix in [&mut state.sy, &mut state.ss, &mut state.yy] {
                 matrix.iter_mut().for_each(|row| row.push(0.0));
                 matrix.push(vec![0.0; state.order.len() + 1]);
@@ -108,7 +175,7 @@ impl LBfgs {
     /// The two loops for `d = -H g` (Nocedal and Wright 2006, algorithm 7.4) on coefficients over `(g, s, y)`, where
     /// `sg` and `yg` are the products of the pairs with the gradient.
     fn two_loops(&self, sg: &[f64], yg: &[f64]) -> (f64, Vec<f64>, Vec<f64>) {
-        let State { order, sy, ss, yy, scale } = &self.state;
+        let State { order, sy, ss, yy, scale, .. } = &self.state;
         let (mut g, mut s, mut y) = (-1.0, vec![0.0; sg.len()], vec![0.0; yg.len()]);
         let mut alpha = vec![0.0; sg.len()];
         for &i in order.iter().rev() {
@@ -117,7 +184,7 @@ impl LBfgs {
             y[i] -= alpha[i];
         }
         // The first matrix: s'y / y'y of the newest pair (Shanno and Phua 1978), of the oldest where each update scales.
-        let &first = if self.self_scaling { order.first() } else { order.last() }
+        let &first = if self.config.self_scaling { order.first() } else { order.last() }
             .expect("the memory holds the pair just stored");
         let gamma = sy[first][first] / yy[first][first];
         let rescale = |factor: f64, g: &mut f64, s: &mut [f64], y: &mut [f64]| {
@@ -126,7 +193,7 @@ impl LBfgs {
         };
         rescale(gamma, &mut g, &mut s, &mut y);
         for &i in order {
-            if self.self_scaling {
+            if self.config.self_scaling {
                 rescale(1.0 / scale[i], &mut g, &mut s, &mut y);
             }
             let y_r = g * yg[i] + order.iter().map(|&j| s[j] * sy[j][i] + y[j] * yy[i][j]).sum::<f64>();
@@ -137,11 +204,22 @@ impl LBfgs {
 }
 
 impl Direction for LBfgs {
-    fn memory(&self) -> usize {
-        self.memory
+    fn fit(&mut self, pair_bytes: u64) -> Result<(), MemoryLimit> {
+        let limit = self.config.memory_bytes;
+        let fits = limit / pair_bytes.max(1);
+        let pairs = match self.config.memory {
+            Memory::Pairs(pairs) => pairs,
+            Memory::All(_) => 1,
+        };
+        if pairs > fits {
+            return Err(MemoryLimit { pairs, bytes: pairs.saturating_mul(pair_bytes), limit });
+        }
+        self.state.fits = Some(usize::try_from(fits).unwrap_or(usize::MAX));
+        Ok(())
     }
 
     fn next(&mut self, products: &Products, step: f64) -> Proposal {
+        let full = self.state.order.len() == self.capacity();
         let store = if step > 0.0 { self.store(products, step) } else { None };
         if self.state.order.is_empty() {
             return Proposal::steepest(products.gg, (step > 0.0).then_some(RestartReason::NonDescent));
@@ -158,7 +236,7 @@ impl Direction for LBfgs {
         let slope =
             gradient * products.gg + s.iter().zip(&sg).chain(y.iter().zip(&yg)).map(|(c, p)| c * p).sum::<f64>();
         // The tensors' room for pairs grows by doubling, so that a young memory costs little.
-        let room = if slots > kept { (2 * kept).max(8).min(self.memory) } else { kept };
+        let room = if slots > kept { (2 * kept).max(8).min(self.capacity()) } else { kept };
         let mut rows = vec![0.0; 2 * room];
         rows[..slots].copy_from_slice(&s);
         rows[room..room + slots].copy_from_slice(&y);
@@ -167,11 +245,16 @@ impl Direction for LBfgs {
             slope,
             step: Some(1.0),
             restart: None,
+            // A number of pairs is what was asked for; with `all`, the first one dropped is news.
+            dropped: (full && store.is_some() && !std::mem::replace(&mut self.state.dropped, true))
+                .then_some(slots)
+                .filter(|_| self.config.memory == Memory::ALL),
         }
     }
 
     fn restart(&mut self) {
-        self.state = State::default();
+        let State { fits, dropped, .. } = self.state;
+        self.state = State { fits, dropped, ..State::default() };
     }
 
     fn state(&self) -> Value {

@@ -15,7 +15,7 @@ mod conjugate_gradient;
 mod l_bfgs;
 
 pub use conjugate_gradient::{Beta, ConjugateGradient, ConjugateGradientConfig};
-pub use l_bfgs::{LBfgs, LBfgsConfig};
+pub use l_bfgs::{AllPairs, LBfgs, LBfgsConfig, Memory};
 
 use super::RestartReason;
 
@@ -83,20 +83,42 @@ pub struct Proposal {
     pub step: Option<f64>,
     /// Set where the method itself went back to steepest descent.
     pub restart: Option<RestartReason>,
+    /// Set once, where the method drops its oldest pair because no more than so many fit into the bytes allowed.
+    pub dropped: Option<usize>,
+}
+
+/// More pairs are asked for than fit into the bytes allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error(
+    "{pairs} pairs of steps and gradient changes take {bytes} bytes, and `direction.memory_bytes` allows {limit}: lower \
+     `direction.memory` or raise the limit"
+)]
+pub struct MemoryLimit {
+    /// Pairs asked for.
+    pub pairs: u64,
+    /// Bytes they take, over all tensors.
+    pub bytes: u64,
+    /// Bytes allowed.
+    pub limit: u64,
 }
 
 impl Proposal {
     /// Steepest descent from a gradient of squared norm `gg`.
     pub fn steepest(gg: f64, restart: Option<RestartReason>) -> Self {
-        Self { coefficients: Coefficients::steepest(), slope: -gg, step: None, restart }
+        Self { coefficients: Coefficients::steepest(), slope: -gg, step: None, restart, dropped: None }
     }
 }
 
 /// A method that turns inner products into the next search direction.
 pub trait Direction: Debug + Send + Sync + 'static {
-    /// How many pairs `(s, y)` every tensor keeps for this method.
-    fn memory(&self) -> usize {
-        0
+    /// The convex phase begins, and a pair `(s, y)` takes so many bytes over all tensors.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryLimit`] where the method would need more than it is allowed; the phase is then refused.
+    fn fit(&mut self, pair_bytes: u64) -> Result<(), MemoryLimit> {
+        let _ = pair_bytes;
+        Ok(())
     }
 
     /// The direction after `step * d` was accepted with these products at the new base point.

@@ -93,7 +93,7 @@ impl Site<'_> {
         if cursor.shape.is_none() {
             return items;
         }
-        for (name, meaning) in shape.names() {
+        for (name, meaning) in shape.names().chain(shape.words()) {
             offer(&format!("\"{name}\""), CompletionItemKind::ENUM_MEMBER, meaning);
         }
         if shape.is("boolean") {
