@@ -148,10 +148,12 @@ enum Stage {
     /// Nothing evaluated yet.
     #[default]
     Entering,
-    /// Evaluated once at the point of the swap, with this value and `g'g`: once more to measure the noise.
-    Checking(Option<f64>, f64),
-    /// The last point is known, the running average is being evaluated.
-    Comparing,
+    /// Evaluated once at this step, with this value and `g'g`: once more to measure the noise.
+    Checking(f64, Option<f64>, f64),
+    /// The last point is known by its value and `g'g`, the running average is being evaluated.
+    Comparing(Option<f64>, f64),
+    /// The running average was worse: back at the last point, of which value and `g'g` are known, from there.
+    Returning(Option<f64>, f64),
     /// The search asked for this step.
     Searching(f64),
     /// The search accepted this step, which was not the last it evaluated: one more evaluation there.
@@ -255,15 +257,15 @@ impl Descent {
     /// The step length at which the objective is wanted next; 0 at the base point.
     pub fn step(&self) -> f64 {
         match self.state.stage {
-            Stage::Searching(step) | Stage::Settling(step) => step,
-            Stage::Comparing => 1.0,
-            Stage::Entering | Stage::Checking(..) | Stage::Resting => 0.0,
+            Stage::Searching(step) | Stage::Settling(step) | Stage::Checking(step, ..) => step,
+            Stage::Comparing(..) | Stage::Returning(..) => 1.0,
+            Stage::Entering | Stage::Resting => 0.0,
         }
     }
 
-    /// Whether a direction exists, so that an evaluation brings all inner products.
-    pub fn has_direction(&self) -> bool {
-        !matches!(self.state.stage, Stage::Entering | Stage::Checking(..))
+    /// Whether the way is back from a running average that was worse: the point to be shown is the one ahead.
+    pub fn is_returning(&self) -> bool {
+        matches!(self.state.stage, Stage::Returning(..))
     }
 
     /// Whether the descent has converged and moves no more.
@@ -271,14 +273,17 @@ impl Descent {
         matches!(self.state.stage, Stage::Resting)
     }
 
-    /// Whether the running average is to be evaluated next, which lies on no search line.
-    pub fn compares(&self) -> bool {
-        matches!(self.state.stage, Stage::Comparing)
+    /// Whether the next evaluation is one of a line search, and not of the phase's start.
+    pub fn is_searching(&self) -> bool {
+        matches!(self.state.stage, Stage::Searching(_) | Stage::Settling(_))
     }
 
     /// The loss at the accepted point.
     pub fn base_value(&self) -> Option<f64> {
-        self.state.base.as_ref().and_then(|base| base.value)
+        match self.state.stage {
+            Stage::Returning(loss, _) => loss,
+            _ => self.state.base.as_ref().and_then(|base| base.value),
+        }
     }
 
     /// Take in an evaluation at [`step`](Self::step) and decide what the tensors do.
@@ -293,17 +298,21 @@ impl Descent {
             Stage::Entering if !finite => {
                 self.hand_back("the objective or its gradient is not finite at the point of the swap".into())
             }
-            Stage::Entering if self.check => {
-                self.state.stage = Stage::Checking(evaluation.loss, evaluation.products.gg);
-                Move::default()
-            }
-            Stage::Checking(..) if !finite => self.hand_back("the objective is not finite when evaluated again".into()),
-            Stage::Checking(loss, gg) => {
-                self.measure_noise((loss, gg), evaluation, notes);
-                self.enter(evaluation, notes)
-            }
             Stage::Entering => self.enter(evaluation, notes),
-            Stage::Comparing => self.compare(evaluation, notes),
+            Stage::Comparing(loss, gg) => self.compare((loss, gg), evaluation, notes),
+            Stage::Checking(..) | Stage::Returning(..) if !finite => {
+                self.hand_back("the objective is not finite when evaluated again".into())
+            }
+            Stage::Checking(step, loss, gg) => {
+                self.measure_noise((loss, gg), evaluation, notes);
+                self.stand(evaluation, step, notes)
+            }
+            Stage::Returning(loss, gg) => {
+                if self.check {
+                    self.measure_noise((loss, gg), evaluation, notes);
+                }
+                self.stand(evaluation, 1.0, notes)
+            }
             Stage::Settling(_) if !finite => self.fail(SearchFailure::NonFinite, notes),
             Stage::Settling(step) => self.commit(evaluation, step, notes),
             Stage::Searching(step) => {
@@ -358,31 +367,50 @@ impl Descent {
         }
     }
 
-    /// Start at the last point, or have the running average evaluated first.
+    /// The last point is known: have the running average evaluated, or start here.
     fn enter(&mut self, evaluation: &Evaluation, notes: &mut Vec<Note>) -> Move {
-        let gg = evaluation.products.gg;
-        if !self.average || evaluation.loss.is_none() || gg == 0.0 {
-            return self.commit(evaluation, 0.0, notes);
+        let (loss, gg) = (evaluation.loss, evaluation.products.gg);
+        if !self.average || loss.is_none() || gg == 0.0 {
+            return self.check(evaluation, 0.0, notes);
         }
-        self.state.base = Some(Base { value: evaluation.loss, gg, slope: -gg, squared_length: gg, steepest: true });
-        self.state.stage = Stage::Comparing;
+        self.state.base = Some(Base { value: loss, gg, slope: -gg, squared_length: gg, steepest: true });
+        self.state.stage = Stage::Comparing(loss, gg);
         Move { commit: Some(0.0), to_average: true, step: 1.0, ..Move::default() }
     }
 
-    /// Start at the better of the last point and the running average just evaluated.
-    fn compare(&mut self, evaluation: &Evaluation, notes: &mut Vec<Note>) -> Move {
-        let last = self.base_value().unwrap_or(f64::NAN);
-        let average = evaluation.loss.unwrap_or(f64::NAN);
-        notes.push(Note::Start { last, average });
-        if average < last && evaluation.products.is_finite() {
-            // The way from one to the other is the first pair of a quasi-Newton method, and no search direction.
-            return self.stand(evaluation, 1.0, notes);
+    /// Start at the better of the last point and the running average just evaluated. Either way leads along the line
+    /// between the two, so that a quasi-Newton method begins with a pair, which knows the scale of the valley.
+    fn compare(&mut self, (last, gg): (Option<f64>, f64), evaluation: &Evaluation, notes: &mut Vec<Note>) -> Move {
+        let (last_loss, average) = (last.unwrap_or(f64::NAN), evaluation.loss.unwrap_or(f64::NAN));
+        notes.push(Note::Start { last: last_loss, average });
+        if !(average.is_finite() && evaluation.products.is_finite()) {
+            let mut next = self.search(None, notes);
+            next.direction.get_or_insert(Coefficients::steepest());
+            return next;
         }
-        let gg = self.state.base.as_ref().map_or(f64::NAN, |base| base.gg);
-        let proposal = self.direction.next(&Products { gg, ..Products::default() }, 0.0);
-        let mut next = self.search(proposal.step, notes);
-        next.direction.get_or_insert(proposal.coefficients);
-        next
+        if average < last_loss {
+            return self.check(evaluation, 1.0, notes);
+        }
+        let products = &evaluation.products;
+        self.state.base = Some(Base {
+            value: evaluation.loss,
+            gg: products.gg,
+            slope: -products.gd,
+            squared_length: products.dd,
+            steepest: false,
+        });
+        self.state.stage = Stage::Returning(last, gg);
+        let back = Coefficients { direction: -1.0, ..Coefficients::default() };
+        Move { commit: Some(1.0), direction: Some(back), step: 1.0, ..Move::default() }
+    }
+
+    /// Evaluate once more at this point, where that is wanted, and start there.
+    fn check(&mut self, evaluation: &Evaluation, step: f64, notes: &mut Vec<Note>) -> Move {
+        if !self.check {
+            return self.stand(evaluation, step, notes);
+        }
+        self.state.stage = Stage::Checking(step, evaluation.loss, evaluation.products.gg);
+        self.go(step)
     }
 
     fn go(&self, step: f64) -> Move {

@@ -110,12 +110,11 @@ pub(super) fn carry_out<M: Module>(
     mut driven: Driven<M>,
 ) -> (Driven<M>, bool) {
     let pending = switching.room().pending();
-    let mut iterated = false;
+    let iterated = std::mem::take(&mut switching.room().feed.iterated);
     if let Some(next) = pending {
-        if next.commit.is_some() || driven.accepted.is_none() {
+        if (next.commit.is_some() && !switching.room().returns()) || driven.accepted.is_none() {
             driven.accepted = Some(driven.trial.clone());
         }
-        iterated = next.commit.is_some_and(|step| step > 0.0);
         driven.trial = apply(switching, optim, lr, driven.trial);
         if next.step == 0.0 {
             driven.accepted = None;

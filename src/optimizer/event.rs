@@ -145,7 +145,8 @@ pub struct Report {
     /// What was seen; the loss is the objective's. In the convex phase `batch_norm` and `mean_norm` are both the Euclidean
     /// norm of the objective's gradient.
     pub observation: Observation,
-    /// The step length at which the objective was evaluated; `None` in the non-convex phase and at the running average.
+    /// The step length at which the objective was evaluated; `None` in the non-convex phase and where the convex
+    /// phase starts.
     pub step_length: Option<f64>,
     /// Whether the point evaluated became the accepted point; always true in the non-convex phase.
     pub accepted: bool,

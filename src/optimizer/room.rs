@@ -153,6 +153,8 @@ pub(crate) struct Feed {
     pub given: Option<usize>,
     /// The training flags' event has been told.
     pub flags_told: bool,
+    /// A line search has accepted a point since this was last asked.
+    pub iterated: bool,
     /// The refusal has stopped the Learner.
     pub refusal_told: bool,
     /// Found on the way: why the convex phase cannot begin.
@@ -310,6 +312,11 @@ impl Room {
     /// The step length at which the parameters stand away from the accepted point.
     pub fn trial_step(&self) -> f64 {
         self.descent.as_ref().map_or(0.0, Descent::step)
+    }
+
+    /// Whether the parameters go back from a running average that was worse, and the point shown stays.
+    pub fn returns(&self) -> bool {
+        self.descent.as_ref().is_some_and(Descent::is_returning)
     }
 
     /// Whether the convex phase has converged and the parameters stand still.
@@ -764,7 +771,7 @@ impl Room {
         counters.gradient_evaluations += 1;
         counters.loss_evaluations += u64::from(loss.is_some());
         let step = descent.step();
-        let step_length = (!descent.compares()).then_some(step);
+        let step_length = descent.is_searching().then_some(step);
         self.book.gradient_norm = Some(norm);
         let evaluation = Evaluation { loss, products, cost: self.book.counters.cost };
         let mut notes = Vec::new();
@@ -783,7 +790,7 @@ impl Room {
         let observation = self.observation(norm, norm, loss);
         self.report(observation, step_length, next.commit.is_some());
         let leaves = matches!(next.outcome, Outcome::HandBack { .. });
-        let stays = next.commit.is_none() && next.direction.is_none() && step == 0.0 && next.step == 0.0 && !leaves;
+        let stays = next.commit.is_none() && next.direction.is_none() && next.step == step && !leaves;
         self.book.next = (!stays).then(|| SharedMove::new(next));
     }
 
@@ -791,6 +798,7 @@ impl Room {
         match note {
             Note::Iteration { step, .. } => {
                 self.book.counters.iterations += 1;
+                self.feed.iterated = true;
                 self.book.step_length = Some(step);
             }
             Note::Restart(reason) => {
