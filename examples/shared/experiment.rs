@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 
 use super::data::{DataSet, EpochLoader, load};
 use super::device::DeviceName;
-use super::methods::{self, Finished, Setup};
+use super::methods::{self, Setup};
 use super::models::vit::VitConfig;
 use super::models::{Classifier, Loss, ModelKind};
 use super::plots;
-use super::run::{Summary, TraceRow, TraceWriter};
+use super::run::{Method, Summary, TraceRow};
 
 /// What a run may fail with; the message is meant for the user.
 pub type Failure = Box<dyn std::error::Error>;
@@ -180,15 +180,10 @@ fn run(arguments: &Arguments, defaults: Defaults) -> Result<(), Failure> {
         arguments.seed
     );
 
-    let finished = train_all(arguments, &setup, &config)?;
-    let mut trace = TraceWriter::create(&out.join("trace.jsonl"))?;
-    let mut rows: Vec<TraceRow> = Vec::new();
-    let mut summary = summary;
-    for Finished { method, rows: new } in finished {
-        new.iter().try_for_each(|row| trace.write(row))?;
-        rows.extend(new);
-        summary.methods.push(method);
-    }
+    let mut summary = Summary { methods: train_all(arguments, &setup, &config)?, ..summary };
+    let trace = methods::trace(&out)?;
+    let of = |method: &Method| trace.iter().filter(|row| row.method == method.name).cloned().collect::<Vec<_>>();
+    let rows: Vec<TraceRow> = summary.methods.iter().flat_map(of).collect();
     summary.set_cost_to_adam(&rows);
     summary.save(&out.join("summary.json"))?;
     let title = format!("{kind}, {}, {loss}, seed {}", arguments.dataset, arguments.seed);
@@ -201,11 +196,7 @@ fn run(arguments: &Arguments, defaults: Defaults) -> Result<(), Failure> {
 }
 
 /// Every method that was asked for, from the same start.
-fn train_all(
-    arguments: &Arguments,
-    setup: &Setup,
-    config: &ConvexitySwitchingConfig,
-) -> Result<Vec<Finished>, Failure> {
+fn train_all(arguments: &Arguments, setup: &Setup, config: &ConvexitySwitchingConfig) -> Result<Vec<Method>, Failure> {
     let never = ConvexitySwitchingConfig { detector: DetectorConfig::Never(NeverConfig {}), ..config.clone() };
     let adam = matches!(arguments.baseline, Baseline::Adam | Baseline::All);
     let cosine = matches!(arguments.baseline, Baseline::AdamCosine | Baseline::All);
@@ -228,7 +219,7 @@ fn train_all(
         Protocol::Detector | Protocol::Paper => methods::in_own_loop(setup, methods::OURS, config)?,
     };
     // The published protocols count an iteration of conjugate gradients as an epoch, whatever its line search costs.
-    let cost = ours.method.cost.round() as usize;
+    let cost = ours.cost.round() as usize;
     if cost > setup.epochs {
         baselines("_equal_cost", cost)?;
     }
@@ -308,5 +299,6 @@ fn claim(arguments: &Arguments, out: &Path, ours: &Value) -> Result<(), Failure>
         }
         Err(_) => {}
     }
+    fs::write(out.join(methods::TRACE), "")?;
     Ok(fs::write(path, serde_json::to_string_pretty(ours)?)?)
 }

@@ -1,10 +1,10 @@
 //! The ways to train: through Burn's Learner, and by an own loop whose trial points are forward passes.
 
 use std::fs;
-use std::io::{BufRead, BufReader, IsTerminal};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use burn::data::dataloader::DataLoader;
@@ -19,7 +19,6 @@ use burn::train::metric::store::EventStoreClient;
 use burn::train::metric::{AccuracyMetric, LossMetric};
 use burn::train::{Learner, SupervisedTraining};
 use burn_convexity::{ConvexitySwitching, ConvexitySwitchingConfig, EventKind, Phase, Report};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::data::{EpochLoader, ImageBatch};
@@ -30,6 +29,8 @@ use super::run::{self, Counters, Method, Swap, TraceRow, TraceWriter};
 
 /// The method's name in summaries.
 pub const OURS: &str = "convexity_switching";
+/// Where the trace of a run is in its folder.
+pub const TRACE: &str = "trace.jsonl";
 
 /// The data and the model all methods start from.
 #[derive(Clone)]
@@ -47,11 +48,10 @@ pub struct Setup {
     pub resume: bool,
 }
 
-/// A method that is through.
-#[derive(Serialize, Deserialize)]
-pub struct Finished {
-    pub method: Method,
-    pub rows: Vec<TraceRow>,
+/// The trace of a run. Half a line at its end is what a killed run leaves, and no row.
+pub fn trace(out: &Path) -> io::Result<Vec<TraceRow>> {
+    let text = fs::read_to_string(out.join(TRACE))?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 impl Setup {
@@ -59,23 +59,56 @@ impl Setup {
         self.out.join(name)
     }
 
+    /// Epochs from one checkpoint to the next.
+    fn every(&self) -> usize {
+        self.epochs.div_ceil(10)
+    }
+
+    /// A file of a checkpoint: Burn's own name for it.
+    fn part(&self, name: &str, part: &str, epoch: usize) -> PathBuf {
+        self.folder(name).join("checkpoint").join(format!("{part}-{epoch}.bpk"))
+    }
+
     /// The result of a method that an interrupted run had finished.
-    fn finished(&self, name: &str) -> Option<Finished> {
+    fn finished(&self, name: &str) -> Option<Method> {
         let text = fs::read_to_string(self.folder(name).join("finished.json")).ok()?;
         serde_json::from_str(&text).ok().filter(|_| self.resume)
     }
 
-    /// The newest epoch whose checkpoint can be read: a killed run may have left torn files behind.
+    /// The newest epoch whose checkpoint can be read: a killed run may have left torn files behind. Never the last: the
+    /// first step reads the optimizer's record, so there has to be one.
     fn checkpoint(&self, name: &str) -> Option<usize> {
-        let folder = self.folder(name).join("checkpoint");
         let readable = |epoch: &usize| {
-            let file = |part: &str| folder.join(format!("{part}-{epoch}.bpk"));
+            let file = |part: &str| self.part(name, part, *epoch);
             file("model").exists()
                 && ModuleRecord::load(file("model")).is_ok()
                 && OptimizerRecord::load(file("optim")).is_ok()
                 && LrSchedulerRecord::load(file("scheduler")).is_ok()
         };
-        (1..=self.epochs).rev().find(readable).filter(|_| self.resume)
+        (1..self.epochs).rev().find(readable).filter(|_| self.resume)
+    }
+
+    /// Save a checkpoint of an own loop as the Learner does, and keep the last two. A file has its name only when it is
+    /// whole, so that a kill leaves no torn one.
+    fn save(
+        &self,
+        name: &str,
+        epoch: usize,
+        model: &Classifier,
+        switching: &ConvexitySwitching,
+    ) -> Result<(), Failure> {
+        let new = |part: &str| self.part(name, part, epoch).with_extension("new");
+        fs::create_dir_all(self.folder(name).join("checkpoint"))?;
+        ModuleLrScheduler::from(self.lr).to_record().save(new("scheduler"))?;
+        switching.to_record().save(new("optim"))?;
+        model.clone().into_record().save(new("model"))?;
+        for part in ["scheduler", "optim", "model"] {
+            fs::rename(new(part), self.part(name, part, epoch))?;
+            if let Some(old) = epoch.checked_sub(2 * self.every()) {
+                fs::remove_file(self.part(name, part, old)).ok();
+            }
+        }
+        Ok(())
     }
 
     fn finish(
@@ -83,9 +116,8 @@ impl Setup {
         name: &str,
         model: &Classifier,
         switching: &ConvexitySwitching,
-        rows: Vec<TraceRow>,
         seconds: f64,
-    ) -> Result<Finished, Failure> {
+    ) -> Result<Method, Failure> {
         let on_train = evaluate(model, &self.measured)?;
         let on_valid = evaluate(model, &self.valid)?;
         let counters = switching.counters();
@@ -116,9 +148,8 @@ impl Setup {
                 restarts: counters.restarts as usize,
             },
         };
-        let finished = Finished { method, rows };
-        fs::write(self.folder(name).join("finished.json"), serde_json::to_string(&finished)?)?;
-        Ok(finished)
+        fs::write(self.folder(name).join("finished.json"), serde_json::to_string(&method)?)?;
+        Ok(method)
     }
 }
 
@@ -128,23 +159,22 @@ pub fn in_learner(
     name: &str,
     config: &ConvexitySwitchingConfig,
     scheduler: ModuleLrScheduler,
-) -> Result<Finished, Failure> {
+) -> Result<Method, Failure> {
     if let Some(finished) = setup.finished(name) {
         return Ok(finished);
     }
-    let start = Instant::now();
     let switching = config.init()?;
     let folder = setup.folder(name);
     fs::create_dir_all(&folder)?;
     let checkpoint = setup.checkpoint(name);
-    let rows = Rows::open(name, switching.reports(), folder.join("rows.jsonl"), checkpoint)?;
+    let rows = Rows::open(setup, name, switching.reports(), checkpoint)?;
     let train = Arc::new(setup.train.clone().with_epoch(checkpoint.map_or(1, |epoch| epoch + 1)));
     let learner = Learner::new(switching.attach(setup.model.clone()), switching.clone().into(), scheduler);
     let mut training = SupervisedTraining::new(&folder, switching.track(train), setup.valid.again())
         .metrics((LossMetric::new(), AccuracyMetric::new()))
         .metrics(switching.metrics())
         .with_default_checkpointers()
-        .with_checkpointing_strategy(Every { epochs: setup.epochs.div_ceil(10), rows: rows.clone() })
+        .with_checkpointing_strategy(Every { epochs: setup.every(), rows: rows.clone() })
         .with_application_logger(None)
         .num_epochs(setup.epochs)
         .label(name);
@@ -162,40 +192,48 @@ pub fn in_learner(
     if let Some(interruption) = result.interrupted {
         return Err(format!("interrupted ({}); --resume goes on", interruption.reason.unwrap_or_default()).into());
     }
-    let seconds = start.elapsed().as_secs_f64();
-    setup.finish(name, &result.model.into_inner(), &switching, rows.take()?, seconds)
+    setup.finish(name, &result.model.into_inner(), &switching, rows.seconds())
 }
 
 /// Train by a loop of our own: minibatches until the swap, then one iteration an epoch, whose trial points cost forward
-/// passes where the line search needs no slope.
-pub fn in_own_loop(setup: &Setup, name: &str, config: &ConvexitySwitchingConfig) -> Result<Finished, Failure> {
+/// passes where the line search needs no slope. A checkpoint now and then.
+pub fn in_own_loop(setup: &Setup, name: &str, config: &ConvexitySwitchingConfig) -> Result<Method, Failure> {
     if let Some(finished) = setup.finished(name) {
         return Ok(finished);
     }
-    let start = Instant::now();
     let window = Some(setup.passes as u64);
     let switching = ConvexitySwitchingConfig { window, ..config.clone() }.init()?;
-    fs::create_dir_all(setup.folder(name))?;
-    let reports = switching.reports();
+    let checkpoint = setup.checkpoint(name);
+    let rows = Rows::open(setup, name, switching.reports(), checkpoint)?;
     let mut lines = Lines::new(name, switching.reports());
     let mut model = setup.model.clone();
-    let train = setup.train.again();
-    for epoch in 1..=setup.epochs {
-        if switching.phase() == Phase::NonConvex {
-            for batch in train.iter() {
-                let batch = batch?;
-                (model, _) = switching.step_with(setup.lr, model, |model| gradients(model, &batch, 1.0));
-            }
-        } else {
-            let objective = |model: &Classifier| over_all(model, &setup.measured);
+    if let Some(epoch) = checkpoint {
+        println!("{name:>20}  goes on from epoch {epoch}");
+        model = model.load_record(ModuleRecord::load(setup.part(name, "model", epoch))?);
+        switching.load_record(OptimizerRecord::load(setup.part(name, "optim", epoch))?);
+    }
+    for epoch in checkpoint.unwrap_or(0) + 1..=setup.epochs {
+        for batch in setup.train.clone().with_epoch(epoch).iter() {
+            let batch = batch?;
+            // A record just loaded is read by the first step, so the phase is not known before it.
+            let objective = |model: &Classifier| match switching.phase() {
+                Phase::NonConvex => gradients(model, &batch, 1.0),
+                Phase::Convex => over_all(model, &setup.measured),
+            };
             let loss = |model: &Classifier| loss_over_all(model, &setup.measured);
-            (model, _) = switching.step_with_forward(setup.lr, model, objective, loss);
+            let outcome;
+            (model, outcome) = switching.step_with_forward(setup.lr, model, objective, loss);
+            if outcome.phase == Phase::Convex {
+                break;
+            }
+        }
+        rows.drain(epoch)?;
+        if epoch.is_multiple_of(setup.every()) {
+            setup.save(name, epoch, &model, &switching)?;
         }
         lines.epoch(epoch, setup.epochs);
     }
-    let seconds = start.elapsed().as_secs_f64();
-    let rows = reports.try_iter().map(|report| row(name, &report, start.elapsed().as_secs_f64())).collect();
-    setup.finish(name, &model.valid(), &switching, rows, seconds)
+    setup.finish(name, &model.valid(), &switching, rows.seconds())
 }
 
 /// Loss and gradients on one batch, times a share.
@@ -232,12 +270,12 @@ fn loss_over_all(model: &Classifier, loader: &EpochLoader) -> Tensor<1> {
 
 /// A window or an evaluation as a line of the trace. In the convex phase the loss is that of the accepted point, and the
 /// norm is left out at trial points.
-fn row(name: &str, report: &Report, seconds: f64) -> TraceRow {
+fn row(name: &str, epoch: usize, report: &Report, seconds: f64) -> TraceRow {
     let seen = &report.observation;
     TraceRow {
         method: name.into(),
         window: seen.window as usize,
-        epoch: seen.cost.round() as usize,
+        epoch,
         cost: seen.cost,
         phase: match report.phase {
             Phase::NonConvex => run::Phase::NonConvex,
@@ -252,51 +290,52 @@ fn row(name: &str, report: &Report, seconds: f64) -> TraceRow {
     }
 }
 
-/// The trace of one method, written as it grows, so that an interrupted run keeps it.
+/// Writes the trace of one method as it grows, so that a run can be watched and an interrupted one keeps it.
 #[derive(Clone)]
 struct Rows(Arc<Mutex<Trace>>);
 
 struct Trace {
     name: String,
     reports: Receiver<Report>,
-    rows: Vec<TraceRow>,
     file: TraceWriter,
+    /// Seconds spent before an interruption.
+    earlier: f64,
     start: Instant,
 }
 
 impl Rows {
-    /// A new trace, or the part of an old one up to a checkpoint.
-    fn open(name: &str, reports: Receiver<Report>, path: PathBuf, checkpoint: Option<usize>) -> Result<Self, Failure> {
-        let old = match checkpoint {
-            Some(epoch) => BufReader::new(fs::File::open(&path)?)
-                .lines()
-                .map_while(Result::ok)
-                .filter_map(|line| serde_json::from_str::<TraceRow>(&line).ok())
-                .filter(|row| row.epoch <= epoch)
-                .collect(),
-            None => Vec::new(),
-        };
-        let mut file = TraceWriter::create(&path)?;
+    /// Go on with the trace of the run after the methods before this one, and this one's rows up to a checkpoint.
+    fn open(setup: &Setup, name: &str, reports: Receiver<Report>, checkpoint: Option<usize>) -> Result<Self, Failure> {
+        let kept = |row: &TraceRow| row.method != name || checkpoint.is_some_and(|epoch| row.epoch <= epoch);
+        let old: Vec<TraceRow> = trace(&setup.out)?.into_iter().filter(kept).collect();
+        // Under another name until it is whole, so that a kill leaves the old one.
+        let path = setup.out.join(TRACE);
+        let new = path.with_extension("new");
+        let mut file = TraceWriter::create(&new)?;
         old.iter().try_for_each(|row| file.write(row))?;
-        let trace = Trace { name: name.into(), reports, rows: old, file, start: Instant::now() };
+        fs::rename(new, path)?;
+        let earlier = old.iter().rfind(|row| row.method == name).map_or(0.0, |row| row.seconds);
+        let trace = Trace { name: name.into(), reports, file, earlier, start: Instant::now() };
         Ok(Self(Arc::new(Mutex::new(trace))))
     }
 
-    /// Take in what was reported since.
-    fn drain(&self) -> Result<(), Failure> {
-        let mut trace = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Trace { name, reports, rows, file, start } = &mut *trace;
-        for report in reports.try_iter() {
-            let row = row(name, &report, start.elapsed().as_secs_f64());
-            file.write(&row)?;
-            rows.push(row);
-        }
-        Ok(())
+    fn lock(&self) -> MutexGuard<'_, Trace> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Result<Vec<TraceRow>, Failure> {
-        self.drain()?;
-        Ok(std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).rows))
+    /// Seconds since the method began.
+    fn seconds(&self) -> f64 {
+        let trace = self.lock();
+        trace.earlier + trace.start.elapsed().as_secs_f64()
+    }
+
+    /// Take in what was reported in an epoch that has ended.
+    fn drain(&self, epoch: usize) -> Result<(), Failure> {
+        let seconds = self.seconds();
+        let mut trace = self.lock();
+        let Trace { name, reports, file, .. } = &mut *trace;
+        let mut rows = reports.try_iter().map(|report| row(name, epoch, &report, seconds));
+        Ok(rows.try_for_each(|row| file.write(&row))?)
     }
 }
 
@@ -308,7 +347,7 @@ struct Every {
 
 impl CheckpointingStrategy for Every {
     fn checkpointing(&mut self, epoch: usize, _: &EventStoreClient) -> Vec<CheckpointingAction> {
-        if let Err(error) = self.rows.drain() {
+        if let Err(error) = self.rows.drain(epoch) {
             eprintln!("the trace could not be written: {error}");
         }
         if !epoch.is_multiple_of(self.epochs) {

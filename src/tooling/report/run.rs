@@ -18,7 +18,7 @@ pub struct TraceRow {
     pub method: String,
     /// The detector's window, counted from 1.
     pub window: usize,
-    /// Of the training data, counted from 1.
+    /// Counted from 1; for the published protocols an iteration of the convex phase is one, whatever it costs.
     pub epoch: usize,
     /// Gradient passes over the training set so far.
     pub cost: f64,
