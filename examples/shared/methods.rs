@@ -15,7 +15,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams, OptimizerRecord};
 use burn::store::ModuleRecord;
 use burn::tensor::Tensor;
 use burn::train::checkpoint::{CheckpointingAction, CheckpointingStrategy};
-use burn::train::metric::store::EventStoreClient;
+use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
 use burn::train::metric::{AccuracyMetric, LossMetric};
 use burn::train::{Learner, SupervisedTraining};
 use burn_convexity::{ConvexitySwitching, ConvexitySwitchingConfig, EventKind, Phase, Report};
@@ -227,7 +227,7 @@ pub fn in_own_loop(setup: &Setup, name: &str, config: &ConvexitySwitchingConfig)
                 break;
             }
         }
-        rows.drain(epoch)?;
+        rows.drain(epoch, None)?;
         if epoch.is_multiple_of(setup.every()) {
             setup.save(name, epoch, &model, &switching)?;
         }
@@ -329,13 +329,16 @@ impl Rows {
         trace.earlier + trace.start.elapsed().as_secs_f64()
     }
 
-    /// Take in what was reported in an epoch that has ended.
-    fn drain(&self, epoch: usize) -> Result<(), Failure> {
+    /// Take in what was reported in an epoch that has ended, and the loss of its validation.
+    fn drain(&self, epoch: usize, valid_loss: Option<f64>) -> Result<(), Failure> {
         let seconds = self.seconds();
         let mut trace = self.lock();
         let Trace { name, reports, file, .. } = &mut *trace;
-        let mut rows = reports.try_iter().map(|report| row(name, epoch, &report, seconds));
-        Ok(rows.try_for_each(|row| file.write(&row))?)
+        let mut rows: Vec<_> = reports.try_iter().map(|report| row(name, epoch, &report, seconds)).collect();
+        if let Some(last) = rows.last_mut() {
+            last.valid_loss = valid_loss;
+        }
+        Ok(rows.iter().try_for_each(|row| file.write(row))?)
     }
 }
 
@@ -346,8 +349,9 @@ struct Every {
 }
 
 impl CheckpointingStrategy for Every {
-    fn checkpointing(&mut self, epoch: usize, _: &EventStoreClient) -> Vec<CheckpointingAction> {
-        if let Err(error) = self.rows.drain(epoch) {
+    fn checkpointing(&mut self, epoch: usize, metrics: &EventStoreClient) -> Vec<CheckpointingAction> {
+        let valid_loss = metrics.find_metric("Loss", epoch, Aggregate::Mean, &Split::Valid);
+        if let Err(error) = self.rows.drain(epoch, valid_loss) {
             eprintln!("the trace could not be written: {error}");
         }
         if !epoch.is_multiple_of(self.epochs) {

@@ -31,7 +31,7 @@ pub struct TraceRow {
     /// The mean over the window's batches; in the convex phase, at the accepted point. Not a number is null in the file.
     #[serde(deserialize_with = "null_is_nan")]
     pub train_loss: f64,
-    /// At the window's end, where it was evaluated.
+    /// At the epoch's end, the mean over the batches of the validation set, where the method validates.
     pub valid_loss: Option<f64>,
     /// In the convex phase, the step that the last line search accepted.
     pub step_length: Option<f64>,
