@@ -302,3 +302,107 @@ fn claim(arguments: &Arguments, out: &Path, ours: &Value) -> Result<(), Failure>
     fs::write(out.join(methods::TRACE), "")?;
     Ok(fs::write(path, serde_json::to_string_pretty(ours)?)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    /// Holds the arguments of [`one_run`].
+    const ARGUMENTS: &str = "BURN_CONVEXITY_ONE_RUN";
+    const EPOCHS: usize = 10;
+
+    #[test]
+    #[ignore = "the other tests start it, in a process that can be killed and draws no random numbers for other tests"]
+    fn one_run() {
+        let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
+        let size = VitConfig { layers: 1, heads: 2, width: 8, side: 8, patch: 4, ..VitConfig::default() };
+        let defaults = Defaults { model: ModelKind::VitNomlpWkewq, size, epochs: EPOCHS };
+        run(&Arguments::parse_from(arguments.lines()), defaults).unwrap();
+    }
+
+    /// What one experiment is told, and the folder in which its runs have folders of their own.
+    struct Experiment<'a> {
+        root: &'a TempDir,
+        arguments: &'a [&'a str],
+    }
+
+    impl Experiment<'_> {
+        fn command(&self, name: &str, more: &[&str]) -> Command {
+            let out = self.root.path().join(name).display().to_string();
+            let few = ["vit", "--limit", "60", "--batch-size", "20", "--out", &out];
+            let test = module_path!().split_once("::").unwrap().1.to_owned() + "::one_run";
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["--ignored", "--exact", &test]).stdout(Stdio::null());
+            command.env(ARGUMENTS, [&few, self.arguments, more].concat().join("\n"));
+            command
+        }
+
+        /// Summary and trace of a run that ends by itself, but for the time it took and where it was resumed.
+        fn run(&self, name: &str, more: &[&str]) -> (Value, Vec<Value>) {
+            assert!(self.command(name, more).status().unwrap().success());
+            let read = |file| fs::read_to_string(self.root.path().join(name).join(file)).unwrap();
+            let mut summary: Value = serde_json::from_str(&read("summary.json")).unwrap();
+            for method in summary["methods"].as_array_mut().unwrap() {
+                method["seconds"].take();
+                method["events"].as_array_mut().unwrap().retain(|event| event["event"] != "resumed");
+            }
+            let mut trace: Vec<Value> =
+                read(methods::TRACE).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            trace.iter_mut().for_each(|row| drop(row["seconds"].take()));
+            (summary, trace)
+        }
+
+        /// A run that is killed when the checkpoint of this epoch is there.
+        fn killed(&self, name: &str, epoch: usize) {
+            let checkpoint = format!("{name}/{}/checkpoint/model-{epoch}.bpk", methods::OURS);
+            let checkpoint = self.root.path().join(checkpoint);
+            let mut child = self.command(name, &[]).spawn().unwrap();
+            while !checkpoint.exists() && child.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// A configuration that swaps early.
+    fn swaps_at_4(root: &TempDir) -> String {
+        let path = root.path().join("switching.json");
+        fs::write(&path, r#"{ "detector": { "kind": "at_window", "window": 4 } }"#).unwrap();
+        path.display().to_string()
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_numbers_bit_for_bit_and_another_seed_others() {
+        let root = tempfile::tempdir().unwrap();
+        let arguments = ["--config", &swaps_at_4(&root), "--baseline", "adam"];
+        let experiment = Experiment { root: &root, arguments: &arguments };
+        let [first, second, other] = [("first", "7"), ("second", "7"), ("other", "8")]
+            .map(|(name, seed)| experiment.run(name, &["--seed", seed]));
+        let rows = |phase: &str| first.1.iter().filter(|row| row["phase"] == phase).count();
+        assert_eq!((rows("non_convex"), rows("convex")), (EPOCHS + 4, EPOCHS - 4));
+        assert!(first.1.iter().all(|row| row["valid_loss"].is_f64()));
+        assert_eq!(first, second);
+        assert!(first.1.iter().zip(&other.1).all(|(row, other)| row["train_loss"] != other["train_loss"]));
+    }
+
+    #[test]
+    fn a_run_killed_in_either_phase_goes_on_bit_for_bit() {
+        let root = tempfile::tempdir().unwrap();
+        let learner = ["--baseline", "none", "--config", &swaps_at_4(&root)];
+        let own_loop = ["--baseline", "none", "--protocol", "paper"];
+        for (kind, arguments) in [("learner", learner), ("own_loop", own_loop)] {
+            let experiment = Experiment { root: &root, arguments: &arguments };
+            let undisturbed = experiment.run(kind, &[]);
+            for epoch in [1, 3, 4, 8] {
+                let name = format!("{kind}_{epoch}");
+                experiment.killed(&name, epoch);
+                assert_eq!(experiment.run(&name, &["--resume"]), undisturbed, "{name}");
+            }
+        }
+    }
+}
