@@ -46,7 +46,7 @@ pub struct Arguments {
     /// Replace the run in --out.
     #[arg(long, conflicts_with = "resume")]
     force: bool,
-    /// flex, libtorch, libtorch-cuda:N or cuda:N.
+    /// flex, ndarray, libtorch, libtorch-cuda:N, cuda:N or wgpu.
     #[arg(long, default_value = "flex")]
     device: DeviceName,
     /// Methods to compare with at equal cost.
