@@ -97,7 +97,7 @@ fn main() {
     };
     let methods = [
         ("lbfgs100", json!({ "kind": "l_bfgs", "memory": 100 })),
-        ("self_scaled_all", json!({ "kind": "l_bfgs", "memory": STEPS, "self_scaling": true })),
+        ("self_scaled_all", json!({ "kind": "l_bfgs", "memory": "all", "self_scaling": true })),
     ];
     let mut logarithms = [0.0; 2];
     println!("{:<42} seed  best Adam   {:>10}   {:>15}", "target", methods[0].0, methods[1].0);

@@ -139,7 +139,9 @@ impl ConvexitySwitching {
         own.get_or_insert_with(|| self.module_optimizer()).to_record()
     }
 
-    /// Go on with an own loop from its record.
+    /// Go on with an own loop from its record. Burn hands the record out tensor by tensor, so it is read by the first
+    /// step: until then [`phase`](Self::phase) and [`counters`](Self::counters) are those of a new optimizer. A closure
+    /// that asks for the phase is right from its first call on.
     pub fn load_record(&self, record: OptimizerRecord) {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         *own = Some(self.module_optimizer().load_record(record));

@@ -77,9 +77,9 @@ impl Run {
         self.trace.iter().filter(|row| row.method == name).collect()
     }
 
-    /// The train loss of a method when it had cost that much.
-    fn loss_at(&self, method: &Method, cost: f64) -> Option<f64> {
-        if same_cost(method.cost, cost) {
+    /// The train loss of a method when it had cost that much, or at its end before that.
+    pub fn loss_at(&self, method: &Method, cost: f64) -> Option<f64> {
+        if same_cost(method.cost, cost) || method.cost < cost {
             return Some(method.train_loss);
         }
         self.rows(&method.name).into_iter().rev().find(|row| row.cost <= cost).map(|row| row.train_loss)

@@ -1,6 +1,7 @@
 //! `burn-convexity report`: any number of runs in one page, with the figures and the table of the publication.
 
 mod gather;
+mod markdown;
 mod page;
 mod paper;
 pub mod plots;
@@ -28,6 +29,9 @@ pub struct ReportArgs {
     /// Replace the files of an earlier report.
     #[arg(long)]
     pub force: bool,
+    /// Print the tables as Markdown instead, and write nothing.
+    #[arg(long, conflicts_with_all = ["out", "force"])]
+    pub markdown: bool,
 }
 
 /// Why there is no report.
@@ -83,6 +87,24 @@ pub enum ReportError {
     },
 }
 
+/// What a report gives.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// The page and its plots.
+    Written(Written),
+    /// The tables as text.
+    Markdown(String),
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Written(written) => write!(f, "{written}"),
+            Self::Markdown(text) => f.write_str(text.trim_end()),
+        }
+    }
+}
+
 /// What a report consists of.
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -101,12 +123,12 @@ impl fmt::Display for Written {
     }
 }
 
-/// Read the runs, draw the plots, write the page.
+/// Read the runs, then print the tables, or draw the plots and write the page.
 ///
 /// # Errors
 /// [`ReportError`] where a folder is no finished run's, or a file of the report exists or cannot be written. Nothing is
 /// written unless every run could be read.
-pub fn report(args: &ReportArgs) -> Result<Written, ReportError> {
+pub fn report(args: &ReportArgs) -> Result<Output, ReportError> {
     let mut seen = vec![];
     for folder in &args.runs {
         let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.clone());
@@ -116,6 +138,13 @@ pub fn report(args: &ReportArgs) -> Result<Written, ReportError> {
         seen.push(folder);
     }
     let runs: Vec<Run> = args.runs.iter().map(|folder| Run::load(folder)).collect::<Result<_, _>>()?;
+    if args.markdown {
+        return Ok(Output::Markdown(markdown::markdown(&families(runs))));
+    }
+    write(args, runs).map(Output::Written)
+}
+
+fn write(args: &ReportArgs, runs: Vec<Run>) -> Result<Written, ReportError> {
     let written = runs.len();
     let families = families(runs);
     let plots: Vec<Vec<Plot>> = families.iter().enumerate().map(|(at, family)| plots_of(family, at)).collect();
@@ -288,7 +317,7 @@ mod tests {
     }
 
     fn args(root: &TempDir, runs: &[PathBuf]) -> ReportArgs {
-        ReportArgs { runs: runs.to_vec(), out: root.path().join("out"), force: false }
+        ReportArgs { runs: runs.to_vec(), out: root.path().join("out"), force: false, markdown: false }
     }
 
     #[test]
@@ -325,7 +354,7 @@ mod tests {
     fn a_report_is_one_page_that_says_where_the_method_wins_and_where_it_loses() {
         let root = tempfile::tempdir().unwrap();
         let runs = [run(&root, "a", 0, json!({}), 1e-3), run(&root, "b", 1, json!({}), 0.05)];
-        let written = report(&args(&root, &runs)).unwrap();
+        let Output::Written(written) = report(&args(&root, &runs)).unwrap() else { panic!("no page") };
         assert_eq!((written.runs, written.plots.len()), (2, 3));
         assert!(written.plots.iter().all(|plot| plot.is_file()));
         let page = fs::read_to_string(&written.page).unwrap();
@@ -342,6 +371,18 @@ mod tests {
         // It needs no other file.
         assert_eq!(page.matches("<svg").count(), 3);
         assert!(!page.contains("src=") && !page.contains("href="));
+    }
+
+    #[test]
+    fn as_markdown_a_report_is_a_line_for_each_method_and_writes_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let runs = [run(&root, "a", 0, json!({}), 1e-3), run(&root, "b", 1, json!({}), 0.1)];
+        let text = report(&ReportArgs { markdown: true, ..args(&root, &runs) }).unwrap().to_string();
+        // Geometric means: of 1e-3 and 0.1, and of the two over Adam's 0.01.
+        let ours = "| convexity switching | 2 | 8 | 0.0100 | 1.00e0 | 1.0000 | 0.5000 | 0.8000 | - | 2 |";
+        assert!(text.starts_with("mnist, vgg5 (121,994 parameters), mse:\n\n| method |"), "{text}");
+        assert!(text.ends_with(ours), "{text}");
+        assert!(!root.path().join("out").exists());
     }
 
     #[test]

@@ -273,12 +273,12 @@ fn counted(line: &Line, value: Option<Spread>, has: impl Fn(&super::run::Method)
 }
 
 /// At most one digit after the point.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map_or_else(|| text.clone(), String::from)
 }
 
-fn loss(value: f64) -> String {
+pub fn loss(value: f64) -> String {
     match value {
         _ if !value.is_finite() => "diverged".into(),
         0.0 => "0".into(),
@@ -287,12 +287,12 @@ fn loss(value: f64) -> String {
     }
 }
 
-fn accuracy(value: f64) -> String {
+pub fn accuracy(value: f64) -> String {
     format!("{value:.4}")
 }
 
 /// `154,058`.
-fn thousands(value: usize) -> String {
+pub fn thousands(value: usize) -> String {
     let digits = value.to_string();
     let groups = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group).into_owned());
     groups.collect::<Vec<_>>().join(",")

@@ -1,0 +1,92 @@
+//! The table of a report as Markdown, for a README.
+
+use super::gather::{Experiment, Family, Line, Run, Spread};
+use super::named;
+use super::page::{accuracy, loss, short, thousands};
+use super::run::Method;
+
+/// One table for each family, a line for each method over its seeds.
+pub fn markdown(families: &[Family]) -> String {
+    families.iter().map(table).collect::<Vec<_>>().join("\n")
+}
+
+fn table(family: &Family) -> String {
+    let Family { dataset, model, loss, parameters, .. } = family;
+    let mut text = format!("{dataset}, {model} ({} parameters), {loss}:\n\n", thousands(*parameters));
+    text += "| method | seeds | cost | train loss | of the better Adam's | train accuracy | valid loss | valid accuracy \
+             | Adam's end reached at cost | swap at cost |\n|---|---|---|---|---|---|---|---|---|---|\n";
+    for experiment in &family.experiments {
+        for line in experiment.lines() {
+            text += &row(family, experiment, &line);
+        }
+    }
+    text
+}
+
+fn row(family: &Family, experiment: &Experiment, line: &Line) -> String {
+    let mean = |value: fn(&Method) -> f64, format: fn(f64) -> String| {
+        line.spread(value).map_or("-".into(), |spread| format(spread.mean))
+    };
+    let ratios: Option<Vec<f64>> = line.methods.iter().map(|(run, method)| ratio(family, run, method)).collect();
+    let ratio = match ratios.as_deref().and_then(geometric_mean) {
+        Some(ratio) if !line.is_adam() => format!("{ratio:.2e}"),
+        _ => "-".into(),
+    };
+    let reached = line.spread_of_some(|method| method.cost_to_adam);
+    let swap = line.spread_of_some(|method| method.swap.as_ref().map(|swap| swap.cost));
+    let losses: Vec<f64> = line.methods.iter().map(|(_, method)| method.train_loss).collect();
+    let cells = [
+        named(line.name, &experiment.label),
+        line.methods.len().to_string(),
+        mean(|method| method.cost, short),
+        geometric_mean(&losses).map_or("-".into(), loss),
+        ratio,
+        mean(|method| method.train_accuracy, accuracy),
+        mean(|method| method.valid_loss, loss),
+        mean(|method| method.valid_accuracy, accuracy),
+        of_seeds(reached, line, |method| method.cost_to_adam.is_some()),
+        of_seeds(swap, line, |method| method.swap.is_some()),
+    ];
+    format!("| {} |\n", cells.join(" | "))
+}
+
+/// Least to greatest, and how many of the seeds have it where not all do.
+fn of_seeds(spread: Option<Spread>, line: &Line, has: impl Fn(&Method) -> bool) -> String {
+    let Some(Spread { low, high, .. }) = spread else {
+        return "-".into();
+    };
+    let (low, high) = (short(low), short(high));
+    let range = if low == high { low } else { format!("{low} to {high}") };
+    let (some, all) = (line.methods.iter().filter(|(_, method)| has(method)).count(), line.methods.len());
+    if some == all { range } else { format!("{range} ({some} of {all} seeds)") }
+}
+
+/// A method's train loss over the better Adam's of the same seed when it had cost as much.
+fn ratio(family: &Family, run: &Run, method: &Method) -> Option<f64> {
+    let runs = family.experiments.iter().flat_map(|experiment| &experiment.runs);
+    let same_seed = runs.filter(|other| other.summary.seed == run.summary.seed);
+    let adams = same_seed.flat_map(|other| {
+        let adams = other.summary.methods.iter().filter(|adam| super::gather::is_adam(&adam.name));
+        adams.filter_map(|adam| other.loss_at(adam, method.cost))
+    });
+    let best = adams.min_by(f64::total_cmp)?;
+    Some(method.train_loss / best)
+}
+
+/// `None` of nothing, and where there is no logarithm.
+fn geometric_mean(values: &[f64]) -> Option<f64> {
+    let mean = values.iter().map(|value| value.ln()).sum::<f64>() / values.len() as f64;
+    mean.is_finite().then(|| mean.exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_geometric_mean_of_two_is_the_root_of_their_product() {
+        assert!((geometric_mean(&[2.0, 8.0]).unwrap() - 4.0).abs() < 1e-12);
+        assert_eq!(geometric_mean(&[]), None);
+        assert_eq!(geometric_mean(&[1.0, 0.0]), None);
+    }
+}
