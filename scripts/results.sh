@@ -1,55 +1,99 @@
 #!/usr/bin/env bash
-# The runs behind README.md and RESULTS.md, one after another, each in its folder under runs/; a run that is there is kept.
+# The runs behind README.md and RESULTS.md, two at a time, each in its folder under runs/; a run that is there is kept, one
+# that was stopped goes on. At the end the tables as they stand in RESULTS.md.
 #
-#     scripts/results.sh            # everything, some hours on two cores
-#     scripts/results.sh digits     # one part: digits, alternatives, vgg5, published, mnist or cifar10
+#     scripts/results.sh                # everything, some hours on two cores
+#     scripts/results.sh digits models  # parts: digits, models, alternatives, published, mnist, short, cifar10, large
 #
-# MNIST and CIFAR-10 are looked for in data/ (examples/data/fetch.sh brings them).
+# MNIST and CIFAR-10 are looked for in data/ (examples/data/fetch.sh brings them), or where DATA says. BIN names a folder of
+# examples that are built already; LARGE_DEVICE the device of the part `large` (with libtorch, convolutions take half the time).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-what=${1:-all}
+data=${DATA:-data}
+parts=${*:-digits models alternatives published mnist short cifar10 large}
+seeds="0 1 2"
 
-cargo build --release --example vit --example vgg5
+if [ -z "${BIN:-}" ]; then
+  cargo build --release --features cli --example vit --example vgg5 --bin burn-convexity
+  BIN=target/release/examples
+fi
+export RAYON_NUM_THREADS=1 OMP_NUM_THREADS=1
 
 run() { # folder, program, options
   local out=runs/$1 program=$2
   shift 2
   [ -e "$out/summary.json" ] && return
-  echo "== $out: $program $*"
-  "target/release/examples/$program" --out "$out" --force "$@"
+  while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+  mkdir -p "$out"
+  echo "$program --out $out $*"
+  "$BIN/$program" --out "$out" --resume --data-dir "$data" "$@" >"$out/output.txt" 2>&1 || echo "failed: $(tail -n1 "$out/output.txt")" &
 }
 
-wants() { [ "$what" = all ] || [ "$what" = "$1" ]; }
+small="--width 32 --layers 2"
+for part in $parts; do
+  case $part in
+    digits)
+      for seed in $seeds; do
+        run "digits/ce-$seed" vit --seed "$seed"
+        run "digits/l2-$seed" vit --seed "$seed" --l2 1e-4
+        run "digits/mse-$seed" vit --seed "$seed" --loss mse
+      done ;;
+    models)
+      for seed in $seeds; do
+        for loss in cross-entropy mse; do
+          for model in vit-mlp vit-nomlp vit-nomlp-wkewq-wvwo; do
+            run "models/$model-$loss-$seed" vit --model "$model" --loss "$loss" --seed "$seed"
+          done
+          run "models/vgg5-$loss-$seed" vgg5 --loss "$loss" --seed "$seed"
+        done
+      done ;;
+    alternatives)
+      for seed in $seeds; do
+        for loss in cross-entropy mse; do
+          for config in last peak slope_3 identity conjugate_gradient; do
+            run "alternatives/$loss-$config-$seed" vit --seed "$seed" --loss "$loss" --baseline none \
+              --config "examples/configs/$config.json"
+          done
+        done
+      done ;;
+    published)
+      for seed in $seeds; do
+        for protocol in paper detector; do
+          for model in vit-nomlp-wkewq vit-nomlp vit-mlp vit-nomlp-wkewq-wvwo; do
+            run "published/$model-$protocol-$seed" vit --model "$model" --seed "$seed" --protocol "$protocol" --epochs 40
+          done
+          run "published/vgg5-$protocol-$seed" vgg5 --seed "$seed" --protocol "$protocol" --epochs 40
+        done
+      done ;;
+    mnist)
+      for seed in $seeds; do
+        run "mnist/ce-$seed" vit --dataset mnist --limit 4000 $small --seed "$seed" --epochs 150
+      done ;;
+    short)
+      for seed in $seeds; do
+        run "short/ce-$seed" vit --dataset mnist --limit 4000 $small --seed "$seed" --epochs 60
+        run "short/last-$seed" vit --dataset mnist --limit 4000 $small --seed "$seed" --epochs 60 --baseline none \
+          --config examples/configs/last.json
+      done ;;
+    cifar10)
+      run cifar10/ce-0 vit --dataset cifar10 --limit 10000 --model vit-nomlp --batch-size 128 --epochs 120 ;;
+    large)
+      for dataset in mnist cifar10; do
+        for loss in cross-entropy mse; do
+          run "large/$dataset-$loss-vit-0" vit --dataset "$dataset" --limit 10000 --model vit-nomlp-wkewq-wvwo \
+            --batch-size 128 --epochs 40 --loss "$loss"
+        done
+        run "large/$dataset-cross-entropy-vgg5-0" vgg5 --dataset "$dataset" --limit 10000 --batch-size 128 --epochs 16 \
+          --device "${LARGE_DEVICE:-flex}"
+      done ;;
+    *) echo "there is no part $part" >&2; exit 1 ;;
+  esac
+done
+wait
 
-if wants digits; then
-  for seed in 0 1 2; do
-    run "digits-ce-$seed" vit --seed "$seed"
-    run "digits-mse-$seed" vit --seed "$seed" --loss mse
-    run "digits-ce-l2-$seed" vit --seed "$seed" --l2 1e-4
-  done
-fi
-if wants alternatives; then
-  for seed in 0 1 2; do
-    for config in peak conjugate_gradient; do
-      run "digits-ce-$config-$seed" vit --seed "$seed" --baseline none --config "examples/configs/$config.json"
-      run "digits-mse-$config-$seed" vit --seed "$seed" --baseline none --loss mse --config "examples/configs/$config.json"
-    done
-  done
-fi
-if wants vgg5; then
-  for seed in 0 1 2; do
-    run "digits-vgg5-$seed" vgg5 --seed "$seed"
-  done
-fi
-if wants published; then
-  for seed in 0 1 2; do
-    run "digits-paper-$seed" vit --seed "$seed" --protocol paper --epochs 60
-    run "digits-detector-$seed" vit --seed "$seed" --protocol detector --epochs 60
-  done
-fi
-if wants mnist; then
-  run mnist-ce-0 vit --dataset mnist --limit 4000 --width 32 --layers 2 --epochs 60
-fi
-if wants cifar10; then
-  run cifar10-ce-0 vit --dataset cifar10 --limit 4000 --width 32 --layers 2 --epochs 80
-fi
+for part in $parts; do
+  printf '\n## %s\n\n' "$part"
+  mapfile -t folders < <(find "runs/$part" -name summary.json -printf '%h\n' | sort)
+  [ "$part" != alternatives ] || folders+=(runs/digits/ce-? runs/digits/mse-?)
+  [ "${#folders[@]}" -eq 0 ] || target/release/burn-convexity report --markdown "${folders[@]}"
+done

@@ -80,10 +80,14 @@ impl Setup {
     fn checkpoint(&self, name: &str) -> Option<usize> {
         let readable = |epoch: &usize| {
             let file = |part: &str| self.part(name, part, *epoch);
-            file("model").exists()
+            let whole = file("model").exists()
                 && ModuleRecord::load(file("model")).is_ok()
                 && OptimizerRecord::load(file("optim")).is_ok()
-                && LrSchedulerRecord::load(file("scheduler")).is_ok()
+                && LrSchedulerRecord::load(file("scheduler")).is_ok();
+            if !whole && ["model", "optim", "scheduler"].iter().any(|part| file(part).exists()) {
+                println!("{name:>20}  the checkpoint of epoch {epoch} is not whole: looking for the one before");
+            }
+            whole
         };
         (1..self.epochs).rev().find(readable).filter(|_| self.resume)
     }
