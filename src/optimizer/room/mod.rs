@@ -3,7 +3,6 @@
 //! Burn shows the optimizer one tensor at a time. Each visit asks [`Room::enter`] what to do in this pass; the pass ends
 //! when a tensor comes by a second time, when a tracked loader is asked for the next batch, or when `attach` says so.
 
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::ThreadId;
 
@@ -19,8 +18,10 @@ use crate::convex::{Descent, Evaluation, Move, Note, Outcome, SafeResort};
 use crate::detector::{Observation, SwapDetector, Verdict};
 use crate::error::Refusal;
 
-/// The layout of the record this version writes and reads.
-const LAYOUT: u32 = 2;
+mod plan;
+mod record;
+
+pub(crate) use plan::{Feed, Orders, Plan, SharedMove, Ticket};
 
 /// Passes of a window where nothing else tells: no tracked loader and no configured number.
 const DEFAULT_WINDOW: u64 = 100;
@@ -58,107 +59,6 @@ pub(crate) struct Resort {
     pub stall: SafeResort,
     pub hold_off: u64,
     pub max_hold_off: u64,
-}
-
-/// What the tensors do in a pass.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Plan {
-    /// Step the inner optimizer, add `share` times the gradient to the window's sum and take the iterate into the running
-    /// average with the decay given.
-    Inner { share: f64, close: Option<f64>, average: Option<f64> },
-    /// Stand still and add `share` times the gradient to the evaluation's sum, which is new in its `first` pass; divide by
-    /// `close` when it ends.
-    Collect { share: f64, first: bool, close: Option<f64> },
-    /// Carry out a move.
-    Apply(SharedMove),
-}
-
-/// A move, shared by the tensors that carry it out.
-#[derive(Clone, Debug)]
-pub(crate) struct SharedMove(Arc<Move>);
-
-impl SharedMove {
-    fn new(next: Move) -> Self {
-        Self(Arc::new(next))
-    }
-}
-
-impl std::ops::Deref for SharedMove {
-    type Target = Move;
-
-    fn deref(&self) -> &Move {
-        &self.0
-    }
-}
-
-impl Serialize for SharedMove {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for SharedMove {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Move::deserialize(deserializer).map(Self::new)
-    }
-}
-
-/// A pass's plan with the settings of the run.
-#[derive(Clone, Debug)]
-pub(crate) struct Orders {
-    pub plan: Plan,
-    pub metric: bool,
-    pub l2: f64,
-    /// An accepted point left behind is shown in the place of the inner optimizer's: keep the latter in the states.
-    pub keep: bool,
-}
-
-/// A tensor's place in the room.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Ticket {
-    pub slot: Option<usize>,
-    /// The last pass in which this tensor was seen.
-    pub pass: u64,
-}
-
-/// What is known of the batches of the coming pass.
-#[derive(Debug, Default)]
-pub(crate) struct Feed {
-    /// A tracked loader tells batch sizes and ends of epochs.
-    pub tracked: bool,
-    /// `attach` drives the passes and shows the losses.
-    pub attached: bool,
-    /// An own loop: one pass is one evaluation of the whole objective.
-    pub own: bool,
-    /// Batches handed out since the last pass, their samples, and whether the last of the epoch was among them.
-    pub batches: u64,
-    pub items: usize,
-    pub last: bool,
-    /// Samples in the training set.
-    pub epoch_items: usize,
-    /// Losses of the coming pass.
-    pub losses: Vec<Tensor<1>>,
-    /// The wrapper was loaded from a checkpoint: it stands at the point it shows, and the next pass only goes back to
-    /// where the optimizer was.
-    pub reveal: bool,
-    /// The pass just finished did so.
-    pub revealed: bool,
-    /// The tracked loader must start the epoch anew: its first batch only revealed the trial point.
-    pub restart_epoch: bool,
-    /// The gradients of the coming pass are no gradients: it only applies a move.
-    pub stand_ins: bool,
-    /// An own loop has loaded a record that no pass has read yet.
-    pub resumed: bool,
-    /// Parameters with a gradient in the coming pass, where somebody sees the whole model.
-    pub given: Option<usize>,
-    /// The training flags' event has been told.
-    pub flags_told: bool,
-    /// A line search has accepted a point since this was last asked.
-    pub iterated: bool,
-    /// The refusal has stopped the Learner.
-    pub refusal_told: bool,
-    /// Found on the way: why the convex phase cannot begin.
-    pub obstacle: Option<Refusal>,
 }
 
 /// Sums over the passes of a window or an evaluation.
@@ -245,7 +145,7 @@ pub(crate) struct Room {
 impl Room {
     pub fn new(parts: Parts, detector: Box<dyn SwapDetector>) -> Self {
         let book = Book {
-            layout: LAYOUT,
+            layout: record::LAYOUT,
             config: parts.config.clone(),
             phase: Phase::NonConvex,
             detector: Value::Null,
@@ -838,57 +738,6 @@ impl Room {
         self.book.products = Gather::default();
         self.book.next = Some(SharedMove::new(Move { outcome: Outcome::HandBack { reason }, ..Move::default() }));
     }
-
-    // ---- record ----
-
-    /// The record's bytes; reads waiting scalars back.
-    pub fn save(&mut self) -> Result<Vec<u8>, String> {
-        self.book.detector = self.detector.state();
-        self.book.descent = self.descent.as_ref().map_or(Value::Null, Descent::state);
-        let mut bytes = Vec::new();
-        ciborium::into_writer(&self.book, &mut bytes).map_err(|error| error.to_string())?;
-        Ok(bytes)
-    }
-
-    /// Go on from [`save`](Self::save).
-    pub fn load(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        let unreadable = |reason: String| Refusal::RecordUnreadable { reason };
-        let value: ciborium::Value = ciborium::from_reader(bytes).map_err(|error| unreadable(error.to_string()))?;
-        let layout = value
-            .as_map()
-            .and_then(|map| map.iter().find(|(key, _)| key.as_text() == Some("layout")))
-            .and_then(|(_, layout)| layout.as_integer())
-            .and_then(|layout| u32::try_from(layout).ok())
-            .ok_or_else(|| unreadable("it names no layout".into()))?;
-        if layout != LAYOUT {
-            return Err(Refusal::RecordLayout { found: layout, expected: LAYOUT });
-        }
-        let mut book: Book = value.deserialized().map_err(|error| unreadable(error.to_string()))?;
-        if let Some(part) = difference(&book.config, &self.parts.config) {
-            return Err(Refusal::RecordConfig { part });
-        }
-        let restored = |error: crate::error::StateError| unreadable(error.to_string());
-        self.detector.restore(book.detector.take()).map_err(restored)?;
-        self.descent = None;
-        if !book.descent.is_null() {
-            let mut descent = self.new_descent();
-            descent.restore(book.descent.take()).map_err(restored)?;
-            self.descent = Some(descent);
-        }
-        self.book = book;
-        let phase = self.book.phase;
-        log::info!("the optimizer goes on from its record in the {phase} phase");
-        Ok(())
-    }
-}
-
-/// The first key under which two configurations differ.
-fn difference(saved: &Value, ours: &Value) -> Option<String> {
-    let (Value::Object(saved), Value::Object(ours)) = (saved, ours) else {
-        return (saved != ours).then(|| "configuration".into());
-    };
-    let keys = saved.keys().chain(ours.keys());
-    keys.into_iter().find(|key| saved.get(*key) != ours.get(*key)).cloned()
 }
 
 /// Sum the tensors' contributions, which have one layout.

@@ -1,0 +1,110 @@
+//! What a pass is planned to be, and what is known of it beforehand.
+
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::convex::Move;
+use crate::error::Refusal;
+
+/// What the tensors do in a pass.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Plan {
+    /// Step the inner optimizer, add `share` times the gradient to the window's sum and take the iterate into the running
+    /// average with the decay given.
+    Inner { share: f64, close: Option<f64>, average: Option<f64> },
+    /// Stand still and add `share` times the gradient to the evaluation's sum, which is new in its `first` pass; divide by
+    /// `close` when it ends.
+    Collect { share: f64, first: bool, close: Option<f64> },
+    /// Carry out a move.
+    Apply(SharedMove),
+}
+
+/// A move, shared by the tensors that carry it out.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedMove(Arc<Move>);
+
+impl SharedMove {
+    pub fn new(next: Move) -> Self {
+        Self(Arc::new(next))
+    }
+}
+
+impl std::ops::Deref for SharedMove {
+    type Target = Move;
+
+    fn deref(&self) -> &Move {
+        &self.0
+    }
+}
+
+impl Serialize for SharedMove {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SharedMove {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Move::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// A pass's plan with the settings of the run.
+#[derive(Clone, Debug)]
+pub(crate) struct Orders {
+    pub plan: Plan,
+    pub metric: bool,
+    pub l2: f64,
+    /// An accepted point left behind is shown in the place of the inner optimizer's: keep the latter in the states.
+    pub keep: bool,
+}
+
+/// A tensor's place in the room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Ticket {
+    pub slot: Option<usize>,
+    /// The last pass in which this tensor was seen.
+    pub pass: u64,
+}
+
+/// What is known of the batches of the coming pass.
+#[derive(Debug, Default)]
+pub(crate) struct Feed {
+    /// A tracked loader tells batch sizes and ends of epochs.
+    pub tracked: bool,
+    /// `attach` drives the passes and shows the losses.
+    pub attached: bool,
+    /// An own loop: one pass is one evaluation of the whole objective.
+    pub own: bool,
+    /// Batches handed out since the last pass, their samples, and whether the last of the epoch was among them.
+    pub batches: u64,
+    pub items: usize,
+    pub last: bool,
+    /// Samples in the training set.
+    pub epoch_items: usize,
+    /// Losses of the coming pass.
+    pub losses: Vec<Tensor<1>>,
+    /// The wrapper was loaded from a checkpoint: it stands at the point it shows, and the next pass only goes back to
+    /// where the optimizer was.
+    pub reveal: bool,
+    /// The pass just finished did so.
+    pub revealed: bool,
+    /// The tracked loader must start the epoch anew: its first batch only revealed the trial point.
+    pub restart_epoch: bool,
+    /// The gradients of the coming pass are no gradients: it only applies a move.
+    pub stand_ins: bool,
+    /// An own loop has loaded a record that no pass has read yet.
+    pub resumed: bool,
+    /// Parameters with a gradient in the coming pass, where somebody sees the whole model.
+    pub given: Option<usize>,
+    /// The training flags' event has been told.
+    pub flags_told: bool,
+    /// A line search has accepted a point since this was last asked.
+    pub iterated: bool,
+    /// The refusal has stopped the Learner.
+    pub refusal_told: bool,
+    /// Found on the way: why the convex phase cannot begin.
+    pub obstacle: Option<Refusal>,
+}

@@ -1,0 +1,61 @@
+//! The room's part of the optimizer's record.
+
+use serde_json::Value;
+
+use super::{Book, Room};
+use crate::convex::Descent;
+use crate::error::Refusal;
+
+/// The layout of the record this version writes and reads.
+pub(super) const LAYOUT: u32 = 2;
+
+impl Room {
+    /// The record's bytes; reads waiting scalars back.
+    pub fn save(&mut self) -> Result<Vec<u8>, String> {
+        self.book.detector = self.detector.state();
+        self.book.descent = self.descent.as_ref().map_or(Value::Null, Descent::state);
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&self.book, &mut bytes).map_err(|error| error.to_string())?;
+        Ok(bytes)
+    }
+
+    /// Go on from [`save`](Self::save).
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        let unreadable = |reason: String| Refusal::RecordUnreadable { reason };
+        let value: ciborium::Value = ciborium::from_reader(bytes).map_err(|error| unreadable(error.to_string()))?;
+        let layout = value
+            .as_map()
+            .and_then(|map| map.iter().find(|(key, _)| key.as_text() == Some("layout")))
+            .and_then(|(_, layout)| layout.as_integer())
+            .and_then(|layout| u32::try_from(layout).ok())
+            .ok_or_else(|| unreadable("it names no layout".into()))?;
+        if layout != LAYOUT {
+            return Err(Refusal::RecordLayout { found: layout, expected: LAYOUT });
+        }
+        let mut book: Book = value.deserialized().map_err(|error| unreadable(error.to_string()))?;
+        if let Some(part) = difference(&book.config, &self.parts.config) {
+            return Err(Refusal::RecordConfig { part });
+        }
+        let restored = |error: crate::error::StateError| unreadable(error.to_string());
+        self.detector.restore(book.detector.take()).map_err(restored)?;
+        self.descent = None;
+        if !book.descent.is_null() {
+            let mut descent = self.new_descent();
+            descent.restore(book.descent.take()).map_err(restored)?;
+            self.descent = Some(descent);
+        }
+        self.book = book;
+        let phase = self.book.phase;
+        log::info!("the optimizer goes on from its record in the {phase} phase");
+        Ok(())
+    }
+}
+
+/// The first key under which two configurations differ.
+fn difference(saved: &Value, ours: &Value) -> Option<String> {
+    let (Value::Object(saved), Value::Object(ours)) = (saved, ours) else {
+        return (saved != ours).then(|| "configuration".into());
+    };
+    let keys = saved.keys().chain(ours.keys());
+    keys.into_iter().find(|key| saved.get(*key) != ours.get(*key)).cloned()
+}
