@@ -23,8 +23,11 @@
 //! Parameters marked for distributed data parallel have no test: on every backend but CUDA, Burn itself panics when one
 //! is marked.
 
+mod backends;
 mod bad_input;
 mod convex;
+#[path = "../../examples/shared/device.rs"]
+mod device_name;
 mod host;
 mod learner;
 mod metamorphic;

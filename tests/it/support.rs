@@ -22,15 +22,13 @@ use burn::train::{
 use burn_convexity::{ConvexitySwitching, ConvexitySwitchingConfig, Event, EventKind, Refusal};
 use serde_json::{Value, json};
 
+use crate::device_name::DeviceName;
+
 /// The device under test: `BURN_CONVEXITY_DEVICE` names it, `flex` by default.
 pub fn device() -> Device {
-    match std::env::var("BURN_CONVEXITY_DEVICE").as_deref() {
-        #[cfg(feature = "tch")]
-        #[allow(deprecated)]
-        Ok("libtorch") => Device::libtorch(),
-        Ok(name) if name != "flex" => panic!("no device {name} in this build"),
-        _ => Device::flex(),
-    }
+    let name = std::env::var("BURN_CONVEXITY_DEVICE").unwrap_or_else(|_| "flex".into());
+    let device = name.parse::<DeviceName>().and_then(DeviceName::open);
+    device.unwrap_or_else(|error| panic!("BURN_CONVEXITY_DEVICE: {error}"))
 }
 
 /// 2 -> hidden -> 1 with tanh between.
@@ -43,14 +41,18 @@ pub struct Net {
 impl Net {
     /// The same weights for the same seed, whatever ran before.
     pub fn new(hidden: usize, seed: u64) -> Self {
-        let device = device().autodiff();
+        Self::on(&device().autodiff(), hidden, seed)
+    }
+
+    /// The same on a device of one's own.
+    pub fn on(device: &Device, hidden: usize, seed: u64) -> Self {
         let mut draw = Draw(seed);
         let mut weights = |rows: usize, columns: usize| {
             let values: Vec<f32> = (0..rows * columns).map(|_| draw.next()).collect();
             burn::tensor::TensorData::new(values, [rows, columns])
         };
         let linear = |input, output, data| {
-            let mut linear = LinearConfig::new(input, output).init(&device);
+            let mut linear = LinearConfig::new(input, output).init(device);
             linear.weight = linear.weight.map(|w| Tensor::from_data(data, &w.device()).require_grad());
             linear.bias = linear.bias.map(|bias| bias.map(|b| Tensor::zeros(b.shape(), &b.device()).require_grad()));
             linear
