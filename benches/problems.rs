@@ -5,8 +5,8 @@
 //!
 //! - `cg`: conjugate gradients with a nearly exact search and Powell's restart.
 //! - `lbfgs`: L-BFGS with 11 pairs and the defaults of the crate.
-//! - `lbfgs sw`: the same with the search of Moré and Thuente, and the first trial of all, which is otherwise
-//!   `0.01 |f| / |g|^2`, at `2 |f| / |g|^2`. Chosen by the MGH table, so its shares there flatter it.
+//! - `lbfgs sw`: the same with the search of Moré and Thuente. Chosen by the MGH table, so its shares there flatter it; the
+//!   first trial of all three, `2 |f| / |g|^2`, was chosen by both tables.
 //!
 //! **CUTE.** The published code evaluated `f` functions and `g <= f` gradients and is charged `g + (f - g) / 3`.
 //!
@@ -24,8 +24,7 @@
 //!
 //! The last line counts what `lbfgs` solves of the 35.
 
-use burn_convexity::convex::Descent;
-use burn_convexity::convex::direction::{Beta, ConjugateGradient, ConjugateGradientConfig, LBfgs, LBfgsConfig};
+use burn_convexity::convex::direction::{Beta, ConjugateGradient, ConjugateGradientConfig, LBfgs, LBfgsConfig, Memory};
 use burn_convexity::convex::line_search::{HagerZhangConfig, StrongWolfeConfig};
 
 #[path = "problems/cute.rs"]
@@ -44,7 +43,7 @@ mod through_burn;
 #[path = "problems/vector.rs"]
 mod vector;
 
-use host::{Limits, Run, descend, minimise};
+use host::{Limits, Run, minimise};
 use ledger::{Ledger, Spent};
 use peers::{PEERS, Peer};
 
@@ -58,7 +57,7 @@ enum Method {
     ConjugateGradient,
     /// L-BFGS with the defaults of the crate.
     LBfgs,
-    /// L-BFGS with the search of Moré and Thuente and a first trial at the minimum of a parabola that ends at zero.
+    /// L-BFGS with the search of Moré and Thuente.
     LBfgsStrongWolfe,
 }
 
@@ -82,7 +81,7 @@ impl Method {
     fn solve(self, objective: &host::Objective, start: &[f64], tolerance: f64) -> Run {
         let limits = Limits { tolerance, evaluations: BUDGET, values: true };
         let cg = ConjugateGradientConfig { beta: Beta::HagerZhang, powell: Some(0.2), ..Default::default() };
-        let direction = || LBfgs::new(&LBfgsConfig { memory: MEMORY, ..Default::default() });
+        let direction = || LBfgs::new(&LBfgsConfig { memory: Memory::Pairs(MEMORY), ..Default::default() });
         let hager_zhang = |config: HagerZhangConfig| config.init().expect("valid parameters");
         match self {
             Self::ConjugateGradient => {
@@ -92,18 +91,10 @@ impl Method {
             Self::LBfgs => minimise(objective, start, direction(), hager_zhang(HagerZhangConfig::default()), limits),
             Self::LBfgsStrongWolfe => {
                 let search = StrongWolfeConfig::default().init().expect("valid parameters");
-                let descent = Descent::new(Box::new(direction()), Box::new(search), None);
-                descend(objective, start, descent.with_first_step(to_zero(objective, start)), limits)
+                minimise(objective, start, direction(), search, limits)
             }
         }
     }
-}
-
-/// Where a parabola along the gradient, with this value and slope, has its minimum if that is zero. This is not counted: the
-/// run's first evaluation brings the same numbers.
-fn to_zero(objective: &host::Objective, x: &[f64]) -> f64 {
-    let (value, gradient) = objective(x);
-    2.0 * value.abs() / host::dot(&gradient, &gradient)
 }
 
 /// Iterations and evaluations, or what stopped the run.

@@ -19,33 +19,40 @@ pub struct Lines {
     start: Instant,
     printed: Instant,
     total: usize,
+    /// Epochs before the first of this process.
+    before: Option<usize>,
 }
 
 impl Lines {
     /// Lines about the training whose optimizer sends these reports.
     pub fn new(name: &str, reports: Receiver<Report>) -> Self {
         let now = Instant::now();
-        Self { name: name.into(), reports: Mutex::new(reports), start: now, printed: now, total: 0 }
+        Self { name: name.into(), reports: Mutex::new(reports), start: now, printed: now, total: 0, before: None }
     }
 
     /// An epoch is over.
     pub fn epoch(&mut self, epoch: usize, total: usize) {
+        let before = *self.before.get_or_insert(epoch - 1);
         if self.printed.elapsed().as_secs() < 5 && epoch != total {
             return;
         }
         self.printed = Instant::now();
         let seconds = self.start.elapsed().as_secs_f64();
-        let left = seconds / epoch as f64 * (total - epoch) as f64;
+        let left = seconds / (epoch - before) as f64 * (total - epoch) as f64;
         let last = self.reports.get_mut().unwrap_or_else(PoisonError::into_inner).try_iter().last();
         let loss = last.as_ref().and_then(|last| last.accepted_loss.or(last.observation.loss));
-        println!(
+        let mut out = std::io::stdout();
+        // A reader who has seen enough must not end the training.
+        writeln!(
+            out,
             "{:>20}  epoch {epoch:>4}/{}  {:<10}  train loss {:<9}  {seconds:.0} s, {left:.0} s left",
             self.name,
             total,
             last.map_or(String::new(), |last| last.phase.to_string()),
             loss.map_or("-".into(), |loss| format!("{loss:.2e}")),
-        );
-        std::io::stdout().flush().ok();
+        )
+        .and_then(|()| out.flush())
+        .ok();
     }
 }
 

@@ -220,8 +220,8 @@ impl Descent {
         }
     }
 
-    /// Set the Euclidean length of the first trial step; 0, the default, takes Hager and Zhang's
-    /// `0.01 |f| / |g|^2` (2005, I0), or a length of 0.01 where no loss is known.
+    /// Set the Euclidean length of the first trial step; 0, the default, takes `2 |f| / |g|^2`, the minimiser of the
+    /// parabola along the gradient that ends at zero, or a length of 0.01 where no loss is known.
     pub fn with_first_length(mut self, length: f64) -> Self {
         self.first_step = FirstStep::Length(length);
         self
@@ -501,7 +501,7 @@ impl Descent {
             (_, FirstStep::Step(step)) => step,
             (_, FirstStep::Length(length)) if length > 0.0 => length / base.gg.sqrt(),
             _ => match base.value {
-                Some(value) if value != 0.0 => 0.01 * value.abs() / base.gg,
+                Some(value) if value != 0.0 => 2.0 * value.abs() / base.gg,
                 _ => 0.01 / base.gg.sqrt(),
             },
         };

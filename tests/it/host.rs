@@ -56,11 +56,7 @@ pub struct Limits {
 
 /// Minimise until the gradient's largest entry is within tolerance at an accepted point.
 pub fn minimise(f: &Objective, x0: &[f64], direction: impl Direction, search: impl LineSearch, limits: Limits) -> Run {
-    descend(f, x0, Descent::new(Box::new(direction), Box::new(search), None), limits)
-}
-
-/// As [`minimise`], by a descent with settings of its own.
-pub fn descend(f: &Objective, x0: &[f64], mut descent: Descent, limits: Limits) -> Run {
+    let mut descent = Descent::new(Box::new(direction), Box::new(search), None);
     let (mut x, mut base) = (x0.to_vec(), x0.to_vec());
     let (mut g_base, mut d) = (Vec::<f64>::new(), Vec::<f64>::new());
     let mut rows: [Vec<Vec<f64>>; 2] = Default::default();

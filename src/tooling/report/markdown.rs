@@ -27,7 +27,8 @@ fn row(family: &Family, experiment: &Experiment, line: &Line) -> String {
     let mean = |value: fn(&Method) -> f64, format: fn(f64) -> String| {
         line.spread(value).map_or("-".into(), |spread| format(spread.mean))
     };
-    let ratios: Option<Vec<f64>> = line.methods.iter().map(|(run, method)| ratio(family, run, method)).collect();
+    let ratios: Option<Vec<f64>> =
+        line.methods.iter().map(|(run, method)| ratio(family, experiment, run, method)).collect();
     let ratio = match ratios.as_deref().and_then(geometric_mean) {
         Some(ratio) if !line.is_adam() => format!("{ratio:.2e}"),
         _ => "-".into(),
@@ -62,14 +63,10 @@ fn of_seeds(spread: Option<Spread>, line: &Line, has: impl Fn(&Method) -> bool) 
 }
 
 /// A method's train loss over the better Adam's of the same seed when it had cost as much.
-fn ratio(family: &Family, run: &Run, method: &Method) -> Option<f64> {
-    let runs = family.experiments.iter().flat_map(|experiment| &experiment.runs);
-    let same_seed = runs.filter(|other| other.summary.seed == run.summary.seed);
-    let adams = same_seed.flat_map(|other| {
-        let adams = other.summary.methods.iter().filter(|adam| super::gather::is_adam(&adam.name));
-        adams.filter_map(|adam| other.loss_at(adam, method.cost))
-    });
-    let best = adams.min_by(f64::total_cmp)?;
+fn ratio(family: &Family, experiment: &Experiment, run: &Run, method: &Method) -> Option<f64> {
+    let adams = family.adams(experiment).into_iter().flat_map(|adam| adam.methods);
+    let same_seed = adams.filter(|(other, _)| other.summary.seed == run.summary.seed);
+    let best = same_seed.filter_map(|(other, adam)| other.loss_at(adam, method.cost)).min_by(f64::total_cmp)?;
     Some(method.train_loss / best)
 }
 
