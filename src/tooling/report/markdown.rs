@@ -30,6 +30,7 @@ fn row(family: &Family, experiment: &Experiment, line: &Line) -> String {
     let ratios: Option<Vec<f64>> =
         line.methods.iter().map(|(run, method)| ratio(family, experiment, run, method)).collect();
     let ratio = match ratios.as_deref().and_then(geometric_mean) {
+        Some(0.0) if !line.is_adam() => "0".into(),
         Some(ratio) if !line.is_adam() => format!("{ratio:.2e}"),
         _ => "-".into(),
     };
@@ -70,10 +71,10 @@ fn ratio(family: &Family, experiment: &Experiment, run: &Run, method: &Method) -
     Some(method.train_loss / best)
 }
 
-/// `None` of nothing, and where there is no logarithm.
+/// `None` of nothing, and of what is not a number; 0 where one of them is 0.
 fn geometric_mean(values: &[f64]) -> Option<f64> {
     let mean = values.iter().map(|value| value.ln()).sum::<f64>() / values.len() as f64;
-    mean.is_finite().then(|| mean.exp())
+    Some(mean.exp()).filter(|mean| !mean.is_nan())
 }
 
 #[cfg(test)]
@@ -84,6 +85,7 @@ mod tests {
     fn the_geometric_mean_of_two_is_the_root_of_their_product() {
         assert!((geometric_mean(&[2.0, 8.0]).unwrap() - 4.0).abs() < 1e-12);
         assert_eq!(geometric_mean(&[]), None);
-        assert_eq!(geometric_mean(&[1.0, 0.0]), None);
+        assert_eq!(geometric_mean(&[1.0, 0.0]), Some(0.0));
+        assert_eq!(geometric_mean(&[1.0, f64::NAN]), None);
     }
 }
