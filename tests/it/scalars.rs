@@ -165,7 +165,8 @@ fn a_gradient_that_does_not_change_gives_a_direction_of_finite_numbers() {
 fn multiplying_the_loss_leaves_the_trajectory_unchanged() {
     for values in [true, false] {
         for beta in BETAS {
-            let limits = Limits { tolerance: 0.0, evaluations: 40, values };
+            // Behind these the gradient is down to rounding, which scales with nothing.
+            let limits = Limits { tolerance: 0.0, evaluations: 25, values };
             let run = |c: f64| {
                 let f = move |x: &[f64]| {
                     let (value, g) = driver(x);
@@ -174,6 +175,7 @@ fn multiplying_the_loss_leaves_the_trajectory_unchanged() {
                 minimise(&f, &[1.0; 20], cg(beta), search(Default::default()), limits)
             };
             let one = run(1.0);
+            assert!(one.iterations() >= 10 && one.gradient > 1e-12, "{} {}", one.iterations(), one.gradient);
             for c in [1e-6, 1e-3, 1e3, 1e6] {
                 close(&one, &run(c), 1e-6);
             }
