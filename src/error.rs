@@ -115,6 +115,13 @@ pub enum Refusal {
          parallel): make one optimizer for each with `ConvexitySwitchingConfig::init`"
     )]
     SecondStepper,
+    /// A parameter came by behind the last of a pass, and the plain drop-in cannot tell whether it belongs to that pass or
+    /// begins the next one.
+    #[error(
+        "a parameter got a gradient later than the others and nobody tells where a pass ends: give the training loader to \
+         `track` or the model to `attach`"
+    )]
+    LateParameter,
     /// Distributed data parallel: the losses stay local to each device.
     #[error(
         "distributed data parallel is not supported: train on one device or with \

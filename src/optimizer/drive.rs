@@ -109,6 +109,10 @@ pub(super) fn carry_out<M: Module>(
     lr: &ModuleLearningRate,
     mut driven: Driven<M>,
 ) -> (Driven<M>, bool) {
+    if !switching.room().shows_left() {
+        // Passed, maybe by the very point that the phase is left at.
+        driven.left = None;
+    }
     let pending = switching.room().pending();
     let iterated = std::mem::take(&mut switching.room().feed.iterated);
     if let Some(next) = pending {

@@ -117,7 +117,7 @@ impl ConvexitySwitching {
         self.shared.room()
     }
 
-    /// Make a restored state this optimizer's own; the first tensor brings the room along.
+    /// Make a restored state this optimizer's own; the tensor that came first brings the room along.
     fn adopt<const D: usize>(&self, state: &mut SwitchingState<D>, device: &Device) {
         let record = match &mut state.origin {
             Origin::Live(shared) => {
@@ -130,22 +130,24 @@ impl ConvexitySwitching {
         };
         let mut room = self.shared.room();
         let loaded = match record {
-            Ok(Some(bytes)) => room.load(&bytes).inspect(|()| {
+            Ok(Some(bytes)) if !room.feed.lost => room.load(&bytes).inspect(|()| {
                 let phase = room.phase();
                 room.event(EventKind::Resumed { phase });
             }),
-            Ok(None) if room.counters().passes > 0 => Ok(()),
-            Ok(None) => Err(Refusal::RecordUnreadable {
-                reason: "the parameter that carries the optimizer's decisions has no gradient any more".into(),
-            }),
+            Ok(_) => {
+                // Whether the one that carries the room comes yet is known when the pass ends.
+                room.feed.orphans |= !room.has_read();
+                Ok(())
+            }
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = loaded {
             room.refuse(refusal);
         }
-        if room.refusal().is_some() {
-            // Never half-loaded: a refused record leaves the inner optimizer's own state and nothing else.
-            state.ticket = room::Ticket::default();
+        room.honour(&mut state.ticket);
+        if room.refusal().is_some() || !room.has_read() {
+            // Never half-loaded: a record that is refused or not read yet leaves the inner optimizer's state and no more.
+            state.ticket = room.blank_ticket();
             state.sum = None;
             state.average = None;
             state.vectors = None;
@@ -242,7 +244,9 @@ impl Optimizer for ConvexitySwitching {
                     None => tensor,
                 };
                 if matches!(next.outcome, Outcome::HandBack { .. }) {
-                    (state.vectors, state.sum, state.average) = (None, None, None);
+                    // Where an earlier point is shown, this one is in no model's record.
+                    let kept = orders.keep.then(|| Vectors::at(tensor.clone()));
+                    (state.vectors, state.sum, state.average) = (kept, None, None);
                 }
                 tensor
             }

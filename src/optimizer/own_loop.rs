@@ -145,6 +145,7 @@ impl ConvexitySwitching {
     pub fn load_record(&self, record: OptimizerRecord) {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         *own = Some(self.module_optimizer().load_record(record));
-        self.room().feed.resumed = true;
+        let mut room = self.room();
+        (room.feed.resumed, room.feed.lost) = (true, false);
     }
 }

@@ -34,7 +34,7 @@ impl Shared {
 pub(super) enum Origin {
     /// Made or adopted by this optimizer.
     Live(Arc<Shared>),
-    /// Read from a record and not yet seen by the optimizer; the first tensor carries the room.
+    /// Read from a record and not yet seen by the optimizer; one tensor carries the room.
     Record(Result<Option<Vec<u8>>, Refusal>),
 }
 
@@ -245,30 +245,112 @@ struct Header {
     ticket: Ticket,
     inner: Option<InnerNames>,
     room: Option<Vec<u8>>,
+    /// Checksum of all the rest that is saved for the parameter. Records of before there was one have none.
+    #[serde(default)]
+    check: Option<u64>,
 }
 
 const HEADER: &str = "switching";
+
+/// Everything else that is saved for a parameter, as it lies in the record.
+#[derive(Default)]
+struct Saved {
+    inner: SavedInner,
+    vectors: Vec<(&'static str, TensorData)>,
+}
+
+/// The vectors, by their names in the record.
+const VECTORS: [&str; 7] = ["average", "sum", "gradient", "direction", "steps", "changes", "base"];
+
+impl Saved {
+    fn take<const D: usize>(&mut self, name: &str, device: &Device) -> Option<Tensor<D>> {
+        let at = self.vectors.iter().position(|(field, _)| *field == name)?;
+        let (_, data) = self.vectors.swap_remove(at);
+        let dtype = data.dtype();
+        Some(Tensor::from_data(data, (device, dtype)))
+    }
+
+    /// A checksum over the rank, the header without its own checksum, and this.
+    fn check<const D: usize>(&self, header: &Header) -> u64 {
+        let mut check = Checksum::default();
+        let mut bytes = Vec::new();
+        // Cannot fail: a vector takes what is written.
+        let _ = ciborium::into_writer(&(D, &header.ticket, &header.inner, &header.room), &mut bytes);
+        check.take(&bytes);
+        let inner = self.inner.tensors.iter().map(|(name, data)| (name.as_str(), data));
+        for (name, data) in inner.chain(self.vectors.iter().map(|(name, data)| (*name, data))) {
+            check.take(format!("{name} {:?} {:?}", data.dtype(), data.shape()).as_bytes());
+            check.take(data.as_bytes());
+        }
+        for (name, value) in &self.inner.scalars {
+            check.take(format!("{name} {value:?}").as_bytes());
+        }
+        check.0
+    }
+}
+
+/// A sum that the change of any one word changes: every step is invertible in the sum so far.
+#[derive(Default)]
+struct Checksum(u64);
+
+impl Checksum {
+    fn take(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
+        for word in words.chain([bytes.len() as u64]) {
+            // The odd constant is 2^64 over the golden ratio.
+            self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        }
+    }
+}
 
 fn bytes_to_data(bytes: Vec<u8>) -> TensorData {
     let length = bytes.len();
     TensorData::new(bytes, [length])
 }
 
+impl<const D: usize> SwitchingState<D> {
+    /// The vectors there are, in the order of [`VECTORS`].
+    fn saved_vectors(&self) -> Vec<(&'static str, TensorData)> {
+        let vectors = self.vectors.as_ref();
+        let pairs = vectors.and_then(|vectors| vectors.pairs.as_ref());
+        let row = |row: Option<&Tensor<2>>| row.map(Tensor::to_data);
+        let all = [
+            self.average.as_ref().map(Tensor::to_data),
+            row(self.sum.as_ref()),
+            row(vectors.and_then(|vectors| vectors.gradient.as_ref())),
+            row(vectors.and_then(|vectors| vectors.direction.as_ref())),
+            row(pairs.map(|[s, _]| s)),
+            row(pairs.map(|[_, y]| y)),
+            vectors.map(|vectors| vectors.base.to_data()),
+        ];
+        VECTORS.into_iter().zip(all).filter_map(|(name, data)| Some((name, data?))).collect()
+    }
+}
+
 impl<const D: usize> RecordState for SwitchingState<D> {
     fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
-        let Origin::Live(shared) = &self.origin else {
-            // Loaded and never stepped: Burn would have to be given back what it gave; the record is still on disk.
-            log::warn!("an optimizer record loaded and never stepped is not saved again");
-            return;
+        let (inner, ticket, room) = match (&self.origin, &self.inner) {
+            (Origin::Live(shared), inner) => {
+                let inner = inner.as_ref().map(|inner| shared.inner.saved(inner));
+                let (ticket, carries) = shared.room().saved_ticket(self.ticket);
+                (inner, ticket, carries.then(|| shared.room().save()))
+            }
+            // Read from a record and never stepped, as a layer that is frozen for now: as it was read, but for the room,
+            // which another carries by now.
+            (Origin::Record(Ok(_)), Some(InnerState::Saved(inner))) => (Some(inner.clone()), self.ticket, None),
+            (Origin::Record(Ok(_)), _) => (None, self.ticket, None),
+            (Origin::Record(Err(refusal)), _) => {
+                return log::warn!("an optimizer record that was not read is not saved again: {refusal}");
+            }
         };
-        let saved = self.inner.as_ref().map(|inner| shared.inner.saved(inner));
-        let names = |fields: &[(String, TensorData)]| fields.iter().map(|(name, _)| name.clone()).collect();
-        let room = (self.ticket.slot == Some(0)).then(|| shared.room().save());
-        let header = Header {
-            ticket: self.ticket,
-            inner: saved.as_ref().map(|saved| InnerNames {
-                tensors: names(&saved.tensors),
-                scalars: saved.scalars.iter().map(|(name, _)| name.clone()).collect(),
+        let mut header = Header {
+            ticket,
+            inner: inner.as_ref().map(|inner| InnerNames {
+                tensors: inner.tensors.iter().map(|(name, _)| name.clone()).collect(),
+                scalars: inner.scalars.iter().map(|(name, _)| name.clone()).collect(),
             }),
             room: match room {
                 Some(Ok(room)) => Some(room),
@@ -278,36 +360,24 @@ impl<const D: usize> RecordState for SwitchingState<D> {
                 }
                 None => None,
             },
+            check: None,
         };
+        let saved = Saved { inner: inner.unwrap_or_default(), vectors: self.saved_vectors() };
+        header.check = Some(saved.check::<D>(&header));
         let mut bytes = Vec::new();
         if let Err(error) = ciborium::into_writer(&header, &mut bytes) {
             log::error!("the optimizer's state could not be saved: {error}");
         }
         out.push_tensor(prefix, HEADER, bytes_to_data(bytes));
         let inner = format!("{prefix}.inner");
-        for (name, data) in saved.iter().flat_map(|saved| &saved.tensors) {
-            out.push_tensor(&inner, name, data.clone());
+        for (name, data) in saved.inner.tensors {
+            out.push_tensor(&inner, &name, data);
         }
-        for (name, value) in saved.iter().flat_map(|saved| &saved.scalars) {
-            out.push_scalar(&inner, name, *value);
+        for (name, value) in saved.inner.scalars {
+            out.push_scalar(&inner, &name, value);
         }
-        if let Some(average) = &self.average {
-            out.push_tensor(prefix, "average", average.to_data());
-        }
-        let mut row = |name: &str, row: &Option<Tensor<2>>| {
-            if let Some(row) = row {
-                out.push_tensor(prefix, name, row.to_data());
-            }
-        };
-        row("sum", &self.sum);
-        if let Some(vectors) = &self.vectors {
-            row("gradient", &vectors.gradient);
-            row("direction", &vectors.direction);
-            if let Some([s, y]) = vectors.pairs.clone() {
-                row("steps", &Some(s));
-                row("changes", &Some(y));
-            }
-            out.push_tensor(prefix, "base", vectors.base.to_data());
+        for (name, data) in saved.vectors {
+            out.push_tensor(prefix, name, data);
         }
     }
 
@@ -324,7 +394,7 @@ impl<const D: usize> RecordState for SwitchingState<D> {
             Err(error) => return Some(refused(error.to_string())),
         };
         let inner = format!("{prefix}.inner");
-        let names = header.inner.unwrap_or_default();
+        let names = header.inner.clone().unwrap_or_default();
         let tensors: Vec<_> = names
             .tensors
             .into_iter()
@@ -335,27 +405,26 @@ impl<const D: usize> RecordState for SwitchingState<D> {
             .into_iter()
             .map_while(|name| src.take_scalar(&inner, &name).map(|value| (name, value)))
             .collect();
-        let saved = SavedInner { tensors, scalars };
-        let empty = saved.tensors.is_empty() && saved.scalars.is_empty();
-        let mut row = |name: &str| {
-            let data = src.take_tensor(prefix, name)?;
-            let dtype = data.dtype();
-            Some(Tensor::<2>::from_data(data, (device, dtype)))
-        };
-        let sum = row("sum");
-        let (gradient, direction) = (row("gradient"), row("direction"));
+        let vectors = VECTORS.into_iter().filter_map(|name| Some((name, src.take_tensor(prefix, name)?))).collect();
+        let mut saved = Saved { inner: SavedInner { tensors, scalars }, vectors };
+        if header.check.is_some_and(|check| check != saved.check::<D>(&header)) {
+            // A record of another layout is sure to differ, and is refused as such.
+            let layout = header.room.as_deref().and_then(|room| Room::open(room).err());
+            let changed = format!("the state of parameter {prefix} is not what was saved");
+            let refusal = layout.unwrap_or(Refusal::RecordUnreadable { reason: changed });
+            return Some(Self { origin: Origin::Record(Err(refusal)), ..Self::empty() });
+        }
+        let inner = std::mem::take(&mut saved.inner);
+        let empty = inner.tensors.is_empty() && inner.scalars.is_empty();
+        let mut row = |name: &str| saved.take::<2>(name, device);
+        let (sum, gradient, direction) = (row("sum"), row("gradient"), row("direction"));
         let pairs = row("steps").zip(row("changes")).map(|(s, y)| [s, y]);
-        let mut tensor = |name: &str| {
-            let data = src.take_tensor(prefix, name)?;
-            let dtype = data.dtype();
-            Some(Tensor::<D>::from_data(data, (device, dtype)))
-        };
-        let average = tensor("average");
-        let vectors = tensor("base").map(|base| Vectors { base, gradient, direction, pairs });
+        let average = saved.take("average", device);
+        let vectors = saved.take("base", device).map(|base| Vectors { base, gradient, direction, pairs });
         Some(Self {
             origin: Origin::Record(Ok(header.room)),
             ticket: header.ticket,
-            inner: (!empty).then_some(InnerState::Saved(saved)),
+            inner: (!empty).then_some(InnerState::Saved(inner)),
             sum,
             average,
             vectors,

@@ -25,13 +25,20 @@
 
 mod backends;
 mod bad_input;
+mod cases;
 mod convex;
 #[path = "../../examples/shared/device.rs"]
 mod device_name;
 mod host;
+mod hostile;
 mod learner;
+mod long_run;
 mod metamorphic;
 mod protocol;
+mod records;
 mod resume;
+mod resume_any;
 mod scalars;
+mod shapes;
 mod support;
+mod threads;

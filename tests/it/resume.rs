@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Batch, Net, all, config, count, loader, objective, refused, swap_at, training, values};
 
-const EPOCHS: usize = 14;
+pub(crate) const EPOCHS: usize = 14;
 
 fn start(json: &Value) -> ConvexitySwitching {
     config(json.clone()).init().expect("valid")
@@ -23,7 +23,7 @@ fn start(json: &Value) -> ConvexitySwitching {
 
 /// How much the optimizer is told.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Touch {
+pub(crate) enum Touch {
     AttachAndTrack,
     Track,
     Neither,
@@ -31,14 +31,14 @@ enum Touch {
 
 /// What must agree: the parameters as bits, and everything counted.
 #[derive(Clone, Debug, PartialEq)]
-struct End {
-    parameters: Vec<u32>,
-    counters: Counters,
-    accepted_loss: Option<f64>,
-    phase: Phase,
+pub(crate) struct End {
+    pub parameters: Vec<u32>,
+    pub counters: Counters,
+    pub accepted_loss: Option<f64>,
+    pub phase: Phase,
 }
 
-fn end(model: &impl Module, switching: &ConvexitySwitching) -> End {
+pub(crate) fn end(model: &impl Module, switching: &ConvexitySwitching) -> End {
     End {
         parameters: values(model).into_iter().map(f32::to_bits).collect(),
         counters: switching.counters(),
@@ -56,18 +56,20 @@ fn train(dir: &Path, json: &Value, touch: Touch, from: Option<usize>) -> (End, C
         _ => switching.track(plain),
     };
     let end = match touch {
-        Touch::AttachAndTrack => launch(dir, switching.attach(Net::new(6, 1)), &switching, loader, from),
-        _ => launch(dir, Net::new(6, 1), &switching, loader, from),
+        Touch::AttachAndTrack => launch(dir, switching.attach(Net::new(6, 1)), &switching, loader, from, EPOCHS),
+        _ => launch(dir, Net::new(6, 1), &switching, loader, from, EPOCHS),
     };
     (end, switching)
 }
 
-fn launch<M>(
+/// Train to the epoch `to`, from a checkpoint if one is named, and keep a checkpoint of every epoch.
+pub(crate) fn launch<M>(
     dir: &Path,
     model: M,
     switching: &ConvexitySwitching,
     train: std::sync::Arc<dyn DataLoader<Batch>>,
     from: Option<usize>,
+    to: usize,
 ) -> End
 where
     M: LearnerModel + TrainStep<Input = Batch, Output = RegressionOutput>,
@@ -75,7 +77,7 @@ where
 {
     let learner = Learner::new(model, switching.clone().into(), 1e-2);
     let (mut training, _) = training(dir, train, loader(60, 60));
-    training = training.metrics((LossMetric::new(),)).with_default_checkpointers().num_epochs(EPOCHS);
+    training = training.metrics((LossMetric::new(),)).with_default_checkpointers().num_epochs(to);
     training = training.with_checkpointing_strategy(KeepLastNCheckpoints::new(EPOCHS));
     if let Some(epoch) = from {
         training = training.checkpoint(epoch);
@@ -171,7 +173,7 @@ fn a_run_whose_convex_phase_has_its_own_loader_resumes_bit_for_bit() {
     let run = |dir: &Path, from| {
         let switching = start(&json);
         let train = switching.track(loader(60, 16)).convex(loader(30, 15));
-        let end = launch(dir, switching.attach(Net::new(6, 1)), &switching, train, from);
+        let end = launch(dir, switching.attach(Net::new(6, 1)), &switching, train, from, EPOCHS);
         (end, switching)
     };
     let dir = tempfile::tempdir().expect("a folder");
@@ -183,11 +185,11 @@ fn a_run_whose_convex_phase_has_its_own_loader_resumes_bit_for_bit() {
 }
 
 /// The batches of an epoch, over and over.
-fn batches() -> Vec<Batch> {
+pub(crate) fn batches() -> Vec<Batch> {
     loader(60, 16).iter().map(|batch| batch.expect("a batch")).collect()
 }
 
-fn bytes(optim: &ModuleOptimizer, model: impl Module) -> (Bytes, Bytes) {
+pub(crate) fn bytes(optim: &ModuleOptimizer, model: impl Module) -> (Bytes, Bytes) {
     (optim.into_bytes().expect("bytes"), model.into_record().into_bytes().expect("bytes"))
 }
 

@@ -118,6 +118,9 @@ struct Book {
     abstained: bool,
     hold_off: u64,
     swap_from: u64,
+    /// Parameters came by of which nobody knows in which pass: every evaluation would be of two points.
+    #[serde(default)]
+    late: bool,
     refusal: Option<Refusal>,
 }
 
@@ -138,6 +141,10 @@ pub(crate) struct Room {
     book: Book,
     pub feed: Feed,
     thread: Option<ThreadId>,
+    /// Records read so far.
+    records: u64,
+    /// The slot of the tensor that came first in the last pass: in the next it meets the record before all others.
+    first: usize,
     snapshots: Vec<Sender<Snapshot>>,
     reports: Vec<Sender<Report>>,
 }
@@ -177,6 +184,7 @@ impl Room {
             abstained: false,
             hold_off: parts.resort.map_or(0, |resort| resort.hold_off),
             swap_from: 0,
+            late: false,
             refusal: None,
         };
         Self {
@@ -186,6 +194,8 @@ impl Room {
             book,
             feed: Feed::default(),
             thread: None,
+            records: 0,
+            first: 0,
             snapshots: Vec::new(),
             reports: Vec::new(),
         }
@@ -364,8 +374,16 @@ impl Room {
 
     /// A tensor comes by: what it does in this pass.
     pub fn enter(&mut self, ticket: &mut Ticket, lr: f64, dtype: DType, elements: usize) -> Orders {
+        if ticket.records != self.records {
+            *ticket = self.blank_ticket();
+        }
         if self.book.open && ticket.slot.is_some() && ticket.pass == self.book.pass {
             self.finish_pass();
+        } else if self.is_late(ticket) {
+            self.book.late = true;
+            if self.book.phase == Phase::Convex {
+                self.refuse(Refusal::LateParameter);
+            }
         }
         if !self.book.open {
             self.begin_pass(lr);
@@ -384,6 +402,9 @@ impl Room {
             self.refuse(Refusal::SecondStepper);
         }
         self.thread = Some(here);
+        if self.book.seen == 0 {
+            self.first = slot;
+        }
         ticket.pass = self.book.pass;
         self.book.slots[slot] = self.book.pass;
         self.book.seen += 1;
@@ -394,6 +415,42 @@ impl Room {
             metric: self.parts.metric,
             l2: self.parts.l2,
             keep: self.book.left.is_some(),
+        }
+    }
+
+    /// Whether a tensor comes by that was not in the last pass, where the open one is complete and may have ended.
+    fn is_late(&self, ticket: &Ticket) -> bool {
+        let copied = ticket.slot.is_some_and(|slot| self.book.slots.get(slot) != Some(&ticket.pass));
+        let elsewhere = self.thread.is_some_and(|thread| thread != std::thread::current().id());
+        let complete = self.book.open && self.book.pass > 1 && self.book.seen >= self.book.tensors;
+        complete && ticket.pass + 1 < self.book.pass && self.is_plain() && !(copied || elsewhere)
+    }
+
+    /// Whether nobody tells where a pass ends.
+    fn is_plain(&self) -> bool {
+        !(self.feed.tracked || self.feed.attached || self.feed.own)
+    }
+
+    /// Whether a record was read.
+    pub fn has_read(&self) -> bool {
+        self.records > 0
+    }
+
+    /// The ticket of a tensor that has not been seen.
+    pub fn blank_ticket(&self) -> Ticket {
+        Ticket { records: self.records, ..Ticket::default() }
+    }
+
+    /// A ticket from the record just read.
+    pub fn honour(&self, ticket: &mut Ticket) {
+        ticket.records = self.records;
+    }
+
+    /// The ticket as it goes into a record, and whether its tensor carries the room.
+    pub fn saved_ticket(&self, ticket: Ticket) -> (Ticket, bool) {
+        match ticket.records == self.records {
+            true => (ticket, ticket.slot == Some(self.first)),
+            false => (Ticket::default(), false),
         }
     }
 
@@ -419,8 +476,8 @@ impl Room {
         (self.book.elements, self.book.bytes) = (0, 0);
         self.book.lr = lr;
         // In the convex phase always: only now is it known which loader serves it.
-        let reveal = std::mem::take(&mut self.feed.reveal)
-            && (self.feed.own || self.book.phase == Phase::Convex || self.book.left.is_some());
+        self.feed.asked = std::mem::take(&mut self.feed.reveal);
+        let reveal = self.feed.asked && (self.feed.own || self.book.phase == Phase::Convex || self.book.left.is_some());
         self.feed.revealed = reveal;
         let spends_batch = if reveal {
             // Behind an accepted point left behind the base point comes first; `drive` goes on to the trial point.
@@ -516,17 +573,24 @@ impl Room {
             return;
         }
         self.book.open = false;
+        if std::mem::take(&mut self.feed.orphans) {
+            self.feed.lost = true;
+            let reason = "the parameter that carries the optimizer's decisions has no gradient any more".into();
+            self.refuse(Refusal::RecordUnreadable { reason });
+        }
         let losses = std::mem::take(&mut self.feed.losses);
         if let Some(given) = self.feed.given.take()
-            && given != self.book.seen
+            && given != self.book.seen + self.feed.strangers
         {
             self.obstruct(Refusal::OtherOptimizer { given, seen: self.book.seen });
         }
+        self.feed.strangers = 0;
         (self.feed.batches, self.feed.items) = (0, 0);
         self.feed.last = false;
+        let leaves = matches!(&self.book.plan, Plan::Apply(next) if matches!(next.outcome, Outcome::HandBack { .. }));
         match (self.book.phase, self.book.seen, self.book.tensors) {
             (Phase::NonConvex, seen, _) => self.book.tensors = seen,
-            (Phase::Convex, seen, before) if seen != before && self.book.next.is_none() => {
+            (Phase::Convex, seen, before) if seen != before && self.book.next.is_none() && !leaves => {
                 self.leave(format!("{before} parameters had a gradient at the swap and {seen} have one now"))
             }
             _ => {}
@@ -632,7 +696,8 @@ impl Room {
         if self.book.windows < self.book.swap_from {
             return;
         }
-        if let Some(obstacle) = self.feed.obstacle.clone() {
+        let late = (self.book.late && self.is_plain()).then_some(Refusal::LateParameter);
+        if let Some(obstacle) = self.feed.obstacle.clone().or(late) {
             return self.refuse(obstacle);
         }
         if loss.is_none() && self.parts.search.needs_value() {

@@ -67,6 +67,9 @@ pub(crate) struct Ticket {
     pub slot: Option<usize>,
     /// The last pass in which this tensor was seen.
     pub pass: u64,
+    /// How many records the room had read by then: a ticket from before the last one is void.
+    #[serde(skip)]
+    pub records: u64,
 }
 
 /// What is known of the batches of the coming pass.
@@ -91,6 +94,14 @@ pub(crate) struct Feed {
     pub reveal: bool,
     /// The pass just finished did so.
     pub revealed: bool,
+    /// The open pass took `reveal`, and whether it did so for nothing is known once a record is read.
+    pub asked: bool,
+    /// Parameters that came by in this pass before the one that carries the record.
+    pub strangers: usize,
+    /// Some of them have a saved state, so that a record must come.
+    pub orphans: bool,
+    /// It did not come in the first pass, and is not read any more.
+    pub lost: bool,
     /// The tracked loader must start the epoch anew: its first batch only revealed the trial point.
     pub restart_epoch: bool,
     /// The gradients of the coming pass are no gradients: it only applies a move.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Book, Room};
+use super::{Book, EventKind, Room};
 use crate::convex::Descent;
 use crate::error::Refusal;
 
@@ -19,8 +19,8 @@ impl Room {
         Ok(bytes)
     }
 
-    /// Go on from [`save`](Self::save).
-    pub fn load(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+    /// A record's content, where it has the layout of this version.
+    pub fn open(bytes: &[u8]) -> Result<ciborium::Value, Refusal> {
         let unreadable = |reason: String| Refusal::RecordUnreadable { reason };
         let value: ciborium::Value = ciborium::from_reader(bytes).map_err(|error| unreadable(error.to_string()))?;
         let layout = value
@@ -29,9 +29,16 @@ impl Room {
             .and_then(|(_, layout)| layout.as_integer())
             .and_then(|layout| u32::try_from(layout).ok())
             .ok_or_else(|| unreadable("it names no layout".into()))?;
-        if layout != LAYOUT {
-            return Err(Refusal::RecordLayout { found: layout, expected: LAYOUT });
+        match layout {
+            LAYOUT => Ok(value),
+            found => Err(Refusal::RecordLayout { found, expected: LAYOUT }),
         }
+    }
+
+    /// Go on from [`save`](Self::save).
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        let value = Self::open(bytes)?;
+        let unreadable = |reason: String| Refusal::RecordUnreadable { reason };
         let mut book: Book = value.deserialized().map_err(|error| unreadable(error.to_string()))?;
         if let Some(part) = difference(&book.config, &self.parts.config) {
             return Err(Refusal::RecordConfig { part });
@@ -44,7 +51,18 @@ impl Room {
             descent.restore(book.descent.take()).map_err(restored)?;
             self.descent = Some(descent);
         }
+        self.feed.orphans = false;
+        if self.book.open {
+            // Others came by first and opened a pass of an optimizer without a record.
+            self.feed.strangers = self.book.seen;
+            self.feed.reveal |= self.feed.asked;
+        }
+        self.records += 1;
         self.book = book;
+        // What was told of this convex phase is among its events.
+        let begun = self.book.events.iter().rposition(|event| matches!(event.kind, EventKind::Swap { .. }));
+        let since = &self.book.events[begun.unwrap_or(0)..];
+        self.feed.flags_told = since.iter().any(|event| matches!(event.kind, EventKind::TrainingFlagsOff { .. }));
         let phase = self.book.phase;
         log::info!("the optimizer goes on from its record in the {phase} phase");
         Ok(())

@@ -1,0 +1,106 @@
+//! One thread trains, others watch.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use burn_convexity::{Attached, ConvexitySwitching, ConvexitySwitchingConfig, SwitchingMetrics, TrackedLoader};
+use serde_json::json;
+
+use crate::support::{Batch, Net, all, config, objective, swap_at, values};
+
+fn assert_send_sync<T: Send + Sync>() {}
+
+#[test]
+fn the_handle_and_what_it_gives_out_go_between_threads() {
+    assert_send_sync::<ConvexitySwitching>();
+    assert_send_sync::<ConvexitySwitchingConfig>();
+    assert_send_sync::<Attached<Net>>();
+    assert_send_sync::<TrackedLoader<Batch>>();
+    assert_send_sync::<SwitchingMetrics>();
+}
+
+fn start() -> ConvexitySwitching {
+    let json = json!({
+        "detector": swap_at(4),
+        "window": 2,
+        "safe_resort": { "stall_gain": 0.9, "stall_cost": 3.0, "hold_off": 1, "max_hold_off": 2 },
+    });
+    config(json).init().expect("valid")
+}
+
+fn train(switching: &ConvexitySwitching) -> (Vec<u32>, String) {
+    let (mut net, batch) = (Net::new(8, 1), all(60));
+    for _ in 0..120 {
+        (net, _) = switching.step_with(1e-2, net, |net| {
+            // The closure may ask too.
+            let _ = (switching.phase(), switching.counters());
+            objective(&batch)(net)
+        });
+    }
+    let bits = values(&net).into_iter().map(f32::to_bits).collect();
+    (bits, format!("{:?} {:?}", switching.counters(), switching.events()))
+}
+
+/// Everything that can be asked, from clones that come and go.
+fn watch(switching: &ConvexitySwitching, round: u64) {
+    let clone = switching.clone();
+    let reports = clone.reports();
+    let _ = (clone.phase(), clone.counters(), clone.accepted_loss(), clone.refusal(), clone.has_converged());
+    let (events, shown) = (clone.events(), format!("{clone:?}"));
+    assert!(events.len() <= 1_000 && shown.contains("phase"));
+    if round.is_multiple_of(16) {
+        // Waits for the iteration under way, and saves between two.
+        drop(clone.to_record());
+    }
+    if round.is_multiple_of(2) {
+        drop(clone);
+    }
+    assert!(reports.try_iter().all(|report| report.observation.cost >= 0.0));
+}
+
+#[test]
+fn threads_that_watch_change_nothing_and_block_nothing() {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (switching, over, rounds) = (start(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let watchers: Vec<_> = (0..4)
+            .map(|_| {
+                let (switching, over, rounds) = (switching.clone(), over.clone(), rounds.clone());
+                std::thread::spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        watch(&switching, rounds.fetch_add(1, Ordering::Relaxed));
+                        std::thread::yield_now();
+                    }
+                })
+            })
+            .collect();
+        let result = train(&switching);
+        over.store(true, Ordering::Relaxed);
+        let panicked = watchers.into_iter().map(std::thread::JoinHandle::join).any(|joined| joined.is_err());
+        let _ = sender.send((result, panicked, rounds.load(Ordering::Relaxed)));
+    });
+    let (watched, panicked, rounds) = receiver.recv_timeout(Duration::from_secs(60)).expect("a deadlock or a panic");
+    println!("watched {rounds} times");
+    assert!(!panicked && rounds > 20, "{panicked} {rounds}");
+    let alone = start();
+    assert_eq!(watched, train(&alone));
+}
+
+#[test]
+fn handles_dropped_while_others_train_leave_the_run_whole() {
+    // The optimizer given to Burn keeps what it needs when every handle the program held is gone.
+    let mut optim: burn::optim::ModuleOptimizer = start().into();
+    let mut net = Net::new(4, 1);
+    for _ in 0..60 {
+        net = optim.step(1e-2, net.clone(), objective(&all(60))(&net).1);
+    }
+    let kept = start();
+    let mut with_handle: burn::optim::ModuleOptimizer = kept.clone().into();
+    let mut other = Net::new(4, 1);
+    for _ in 0..60 {
+        other = with_handle.step(1e-2, other.clone(), objective(&all(60))(&other).1);
+    }
+    assert!(kept.counters().iterations >= 1, "{:?}", kept.events());
+    assert_eq!(values(&net), values(&other));
+}
