@@ -93,7 +93,14 @@ wait
 
 for part in $parts; do
   printf '\n## %s\n\n' "$part"
-  mapfile -t folders < <(find "runs/$part" -name summary.json -printf '%h\n' | sort)
-  [ "$part" != alternatives ] || folders+=(runs/digits/ce-? runs/digits/mse-?)
-  [ "${#folders[@]}" -eq 0 ] || target/release/burn-convexity report --markdown "${folders[@]}"
+  if [ "$part" = alternatives ]; then
+    # Each beside the defaults of the part `digits`.
+    for config in last slope_3 identity peak conjugate_gradient; do
+      target/release/burn-convexity report --markdown runs/digits/ce-? runs/digits/mse-? runs/alternatives/*"-$config-"?
+      echo
+    done
+  else
+    mapfile -t folders < <(find "runs/$part" -name summary.json -printf '%h\n' | sort)
+    [ "${#folders[@]}" -eq 0 ] || target/release/burn-convexity report --markdown "${folders[@]}"
+  fi
 done
