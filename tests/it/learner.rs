@@ -279,7 +279,7 @@ fn evaluations(
     }
     let result = training.num_epochs(10).launch(learner);
     assert!(result.error.is_none(), "{:?}", result.error);
-    assert_eq!(switching.phase(), Phase::Convex);
+    assert_eq!(switching.phase(), Phase::Convex, "{:?}", switching.events());
     assert_eq!(switching.counters().cost, 10.0);
     let convex = reports.try_iter().filter(|report| report.phase == Phase::Convex);
     convex.map(|report| (report.observation.loss.expect("a loss"), report.observation.mean_norm)).unzip()

@@ -742,7 +742,8 @@ impl Room {
         let mut notes = Vec::new();
         let mut next = descent.observe(&evaluation, &mut notes);
         notes.into_iter().for_each(|note| self.note(note));
-        if next.commit == Some(0.0) {
+        // The points compared at the start are no climb.
+        if next.commit.is_some() && step_length.is_none() {
             self.book.peak = self.book.peak.max(norm);
         }
         let peak = self.book.peak;
