@@ -3,14 +3,14 @@
 # that was stopped goes on. At the end the tables as they stand in RESULTS.md.
 #
 #     scripts/results.sh                # everything, some hours on two cores
-#     scripts/results.sh digits models  # parts: digits, models, alternatives, published, mnist, short, cifar10, large
+#     scripts/results.sh digits models  # parts: digits, models, alternatives, published, mnist, short, cifar10, swaps, large
 #
 # MNIST and CIFAR-10 are looked for in data/ (examples/data/fetch.sh brings them), or where DATA says. BIN names a folder of
-# examples that are built already; LARGE_DEVICE the device of the part `large` (with libtorch, convolutions take half the time).
+# examples that are built already; LARGE_DEVICE the device of the part `large` (libtorch takes half the time there).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=${DATA:-data}
-parts=${*:-digits models alternatives published mnist short cifar10 large}
+parts=${*:-digits models alternatives published mnist short cifar10 swaps large}
 seeds="0 1 2"
 
 if [ -z "${BIN:-}" ]; then
@@ -77,13 +77,23 @@ for part in $parts; do
       done ;;
     cifar10)
       run cifar10/ce-0 vit --dataset cifar10 --limit 10000 --model vit-nomlp --batch-size 128 --epochs 120 ;;
+    swaps) # the swap at fixed windows, beside the default detector's of the parts digits, mnist, short and cifar10
+      mkdir -p runs/swaps
+      at() { # window, folder, options
+        echo "{ \"detector\": { \"kind\": \"at_window\", \"window\": $1 } }" >"runs/swaps/at-$1.json"
+        run "swaps/$2-$1" vit --baseline none --config "runs/swaps/at-$1.json" --seed 0 "${@:3}"
+      }
+      for window in 30 50; do at "$window" digits; done
+      for window in 40 75; do at "$window" mnist --dataset mnist --limit 4000 $small --epochs 150; done
+      for window in 10 30 40 50; do at "$window" short --dataset mnist --limit 4000 $small --epochs 60; done
+      at 75 cifar10 --dataset cifar10 --limit 10000 --model vit-nomlp --batch-size 128 --epochs 120 ;;
     large)
       for dataset in mnist cifar10; do
         for loss in cross-entropy mse; do
           run "large/$dataset-$loss-vit-0" vit --dataset "$dataset" --limit 10000 --model vit-nomlp-wkewq-wvwo \
-            --batch-size 128 --epochs 40 --loss "$loss"
+            --batch-size 128 --epochs 60 --loss "$loss" --device "${LARGE_DEVICE:-flex}"
         done
-        run "large/$dataset-cross-entropy-vgg5-0" vgg5 --dataset "$dataset" --limit 10000 --batch-size 128 --epochs 16 \
+        run "large/$dataset-cross-entropy-vgg5-0" vgg5 --dataset "$dataset" --limit 10000 --batch-size 128 --epochs 30 \
           --device "${LARGE_DEVICE:-flex}"
       done ;;
     *) echo "there is no part $part" >&2; exit 1 ;;
@@ -93,7 +103,12 @@ wait
 
 for part in $parts; do
   printf '\n## %s\n\n' "$part"
-  if [ "$part" = alternatives ]; then
+  if [ "$part" = swaps ]; then
+    for case in digits mnist short cifar10; do
+      target/release/burn-convexity report --markdown "runs/$case/ce-0" runs/swaps/"$case"-*
+      echo
+    done
+  elif [ "$part" = alternatives ]; then
     # Each beside the defaults of the part `digits`.
     for config in last slope_3 identity peak conjugate_gradient; do
       target/release/burn-convexity report --markdown runs/digits/ce-? runs/digits/mse-? runs/alternatives/*"-$config-"?

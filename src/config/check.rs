@@ -154,7 +154,7 @@ impl Walk {
             }
             let mut valid: Vec<String> = properties.keys().cloned().collect();
             valid.sort();
-            let nearest = nearest(key, &valid);
+            let nearest = named_elsewhere(key, &valid).or_else(|| nearest(key, &valid));
             let problem = Problem::UnknownKey { key: key.clone(), owner: owner(), nearest, valid };
             self.report(path, Spot::Key, problem);
         }
@@ -271,6 +271,26 @@ fn show(value: &Value) -> String {
 /// Names as a list of words.
 pub(super) fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+}
+
+/// What a key of another library, or of the literature, is called here.
+const NAMES_ELSEWHERE: [(&str, &str); 10] = [
+    ("history_size", "memory"),
+    ("memory_size", "memory"),
+    ("maxcor", "memory"),
+    ("c1", "delta"),
+    ("c2", "sigma"),
+    ("max_eval", "max_evaluations"),
+    ("maxls", "max_evaluations"),
+    ("line_search_fn", "line_search"),
+    ("optimizer", "inner"),
+    ("weight_decay", "l2"),
+];
+
+/// The key that means here what `name` means elsewhere: in PyTorch, Burn, Optax and SciPy.
+fn named_elsewhere(name: &str, valid: &[String]) -> Option<String> {
+    let (_, here) = NAMES_ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == name)?;
+    valid.iter().find(|valid| valid == here).cloned()
 }
 
 /// The most similar name, if any is similar enough to be meant.

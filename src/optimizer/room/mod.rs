@@ -645,7 +645,12 @@ impl Room {
         self.book.penalty = 0.5 * self.parts.l2 * squares;
         let loss = (weights == tally.total && weights > 0.0).then(|| loss / weights + self.book.penalty);
         match self.book.phase {
-            Phase::NonConvex => self.close_window(batch_norms / layout.len() as f64, norm, loss),
+            Phase::NonConvex => {
+                if weights == 0.0 && self.parts.search.needs_value() {
+                    self.refuse(Refusal::NoLoss);
+                }
+                self.close_window(batch_norms / layout.len() as f64, norm, loss);
+            }
             Phase::Convex => self.close_evaluation(to_products(sums.as_slice()), norm, loss),
         }
     }
@@ -701,7 +706,8 @@ impl Room {
             return self.refuse(obstacle);
         }
         if loss.is_none() && self.parts.search.needs_value() {
-            return self.refuse(Refusal::NoLoss);
+            // Shown for a part of this window only: the next one can be complete.
+            return;
         }
         let mut descent = self.first_trial(self.new_descent());
         if let Err(limit) = descent.fit(2 * self.book.bytes as u64) {

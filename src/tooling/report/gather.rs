@@ -155,6 +155,16 @@ fn distinguish(variants: &[&Value]) -> Vec<String> {
         if variants.windows(2).all(|pair| pair[0] == pair[1]) {
             return;
         }
+        let lists: Option<Vec<_>> = variants.iter().map(|variant| variant.and_then(Value::as_array)).collect();
+        if let Some(lists) = lists.filter(|lists| lists.windows(2).all(|pair| pair[0].len() == pair[1].len())) {
+            for at in 0..lists[0].len() {
+                let elements: Vec<_> = lists.iter().map(|list| list.get(at)).collect();
+                // An element of one kind goes by it: `loss_slope.rate`, not `detector.of.1.rate`.
+                let kind = elements[0].and_then(|element| element.get("kind")).and_then(Value::as_str);
+                walk(&elements, &kind.map_or_else(|| format!("{path}.{at}"), str::to_owned), found);
+            }
+            return;
+        }
         let objects: Option<Vec<_>> = variants.iter().map(|variant| variant.and_then(Value::as_object)).collect();
         let Some(objects) = objects else {
             for (found, variant) in found.iter_mut().zip(variants) {

@@ -1,6 +1,6 @@
 //! The table of a report as Markdown, for a README.
 
-use super::gather::{Experiment, Family, Line, Run, Spread};
+use super::gather::{Experiment, Family, Line, Run, Spread, is_adam};
 use super::named;
 use super::page::{accuracy, loss, short, thousands};
 use super::run::Method;
@@ -34,8 +34,10 @@ fn row(family: &Family, experiment: &Experiment, line: &Line) -> String {
         Some(ratio) if !line.is_adam() => format!("{ratio:.2e}"),
         _ => "-".into(),
     };
-    let reached = line.spread_of_some(|method| method.cost_to_adam);
-    let swap = line.spread_of_some(|method| method.swap.as_ref().map(|swap| swap.cost));
+    let reached: Vec<Option<f64>> =
+        line.methods.iter().map(|(run, method)| reached(family, experiment, run, method)).collect();
+    let swaps: Vec<Option<f64>> =
+        line.methods.iter().map(|(_, method)| method.swap.as_ref().map(|swap| swap.cost)).collect();
     let losses: Vec<f64> = line.methods.iter().map(|(_, method)| method.train_loss).collect();
     let cells = [
         named(line.name, &experiment.label),
@@ -46,29 +48,42 @@ fn row(family: &Family, experiment: &Experiment, line: &Line) -> String {
         mean(|method| method.train_accuracy, accuracy),
         mean(|method| method.valid_loss, loss),
         mean(|method| method.valid_accuracy, accuracy),
-        of_seeds(reached, line, |method| method.cost_to_adam.is_some()),
-        of_seeds(swap, line, |method| method.swap.is_some()),
+        of_seeds(&reached),
+        of_seeds(&swaps),
     ];
     format!("| {} |\n", cells.join(" | "))
 }
 
 /// Least to greatest, and how many of the seeds have it where not all do.
-fn of_seeds(spread: Option<Spread>, line: &Line, has: impl Fn(&Method) -> bool) -> String {
-    let Some(Spread { low, high, .. }) = spread else {
+fn of_seeds(values: &[Option<f64>]) -> String {
+    let Some(Spread { low, high, .. }) = Spread::of(values.iter().copied().flatten()) else {
         return "-".into();
     };
     let (low, high) = (short(low), short(high));
     let range = if low == high { low } else { format!("{low} to {high}") };
-    let (some, all) = (line.methods.iter().filter(|(_, method)| has(method)).count(), line.methods.len());
+    let (some, all) = (values.iter().flatten().count(), values.len());
     if some == all { range } else { format!("{range} ({some} of {all} seeds)") }
 }
 
 /// A method's train loss over the better Adam's of the same seed when it had cost as much.
 fn ratio(family: &Family, experiment: &Experiment, run: &Run, method: &Method) -> Option<f64> {
+    Some(method.train_loss / better_adam(family, experiment, run, method)?)
+}
+
+/// What a method had cost when its train loss was first that of the better Adam's end; of a run without an Adam of its own,
+/// the Adam of its family.
+fn reached(family: &Family, experiment: &Experiment, run: &Run, method: &Method) -> Option<f64> {
+    method.cost_to_adam.or_else(|| {
+        let goal = better_adam(family, experiment, run, method).filter(|_| !is_adam(&method.name))?;
+        run.rows(&method.name).iter().find(|row| row.train_loss <= goal).map(|row| row.cost)
+    })
+}
+
+/// The better Adam's train loss, of the same seed, when it had cost as much as this method.
+fn better_adam(family: &Family, experiment: &Experiment, run: &Run, method: &Method) -> Option<f64> {
     let adams = family.adams(experiment).into_iter().flat_map(|adam| adam.methods);
     let same_seed = adams.filter(|(other, _)| other.summary.seed == run.summary.seed);
-    let best = same_seed.filter_map(|(other, adam)| other.loss_at(adam, method.cost)).min_by(f64::total_cmp)?;
-    Some(method.train_loss / best)
+    same_seed.filter_map(|(other, adam)| other.loss_at(adam, method.cost)).min_by(f64::total_cmp)
 }
 
 /// `None` of nothing, and of what is not a number; 0 where one of them is 0.

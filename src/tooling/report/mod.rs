@@ -351,6 +351,17 @@ mod tests {
     }
 
     #[test]
+    fn what_differs_within_a_list_is_named_by_the_kind_it_is_in() {
+        let root = tempfile::tempdir().unwrap();
+        let slope =
+            |rate: f64| json!({ "detector": { "kind": "all", "of": [{ "kind": "loss_slope", "rate": rate }] } });
+        let folders = [run(&root, "a", 0, slope(0.05), 1e-3), run(&root, "b", 0, slope(0.03), 1e-3)];
+        let families = families(folders.iter().map(|folder| Run::load(folder).unwrap()).collect());
+        let labels: Vec<_> = families[0].experiments.iter().map(|experiment| experiment.label.as_str()).collect();
+        assert_eq!(labels, ["loss_slope.rate 0.05", "loss_slope.rate 0.03"]);
+    }
+
+    #[test]
     fn a_report_is_one_page_that_says_where_the_method_wins_and_where_it_loses() {
         let root = tempfile::tempdir().unwrap();
         let runs = [run(&root, "a", 0, json!({}), 1e-3), run(&root, "b", 1, json!({}), 0.05)];
@@ -378,8 +389,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let runs = [run(&root, "a", 0, json!({}), 1e-3), run(&root, "b", 1, json!({}), 0.1)];
         let text = report(&ReportArgs { markdown: true, ..args(&root, &runs) }).unwrap().to_string();
-        // Geometric means: of 1e-3 and 0.1, and of the two over Adam's 0.01.
-        let ours = "| convexity switching | 2 | 8 | 0.0100 | 1.00e0 | 1.0000 | 0.5000 | 0.8000 | - | 2 |";
+        // Geometric means: of 1e-3 and 0.1, and of the two over Adam's 0.01, which the first trace is below from the start.
+        let ours =
+            "| convexity switching | 2 | 8 | 0.0100 | 1.00e0 | 1.0000 | 0.5000 | 0.8000 | 1 (1 of 2 seeds) | 2 |";
         assert!(text.starts_with("mnist, vgg5 (121,994 parameters), mse:\n\n| method |"), "{text}");
         assert!(text.ends_with(ours), "{text}");
         assert!(!root.path().join("out").exists());
