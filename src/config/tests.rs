@@ -224,9 +224,9 @@ fn each_mistake_has_its_place_and_its_message() {
         ("[]", "1:1: the configuration must be an object, not an empty list"),
         // Rules between parameters; `c2` stands before `c1` in the second.
         (
-            "{ \"detector\": { \"kind\": \"loss_slope\",\n  \"shortest\": 30,\n  \"longest\": 10 } }",
-            "2:15: detector.shortest (30) and detector.longest (10) contradict each other: \
-             the shortest fit cannot be longer than the longest; the latter is at 3:14",
+            "{ \"safe_resort\": {\n  \"hold_off\": 30,\n  \"max_hold_off\": 10 } }",
+            "2:15: safe_resort.hold_off (30) and safe_resort.max_hold_off (10) contradict each other: \
+             the first hold-off cannot be longer than the longest; the latter is at 3:19",
         ),
         (
             r#"{ "safe_resort": { "hold_off": 100 } }"#,
@@ -467,9 +467,8 @@ mod round_trip {
         let versus = (3u64..99, share(), statistic()).prop_map(|(windows, min_correlation, statistic)| {
             DetectorConfig::NormVersusLoss(NormVersusLossConfig { windows, min_correlation, statistic })
         });
-        let slope = (share(), share(), 3u64..20, 20u64..99).prop_map(|(rate, share, shortest, longest)| {
-            DetectorConfig::LossSlope(LossSlopeConfig { rate: 1e5 * rate, share, shortest, longest })
-        });
+        let slope = (share(), 3u64..99)
+            .prop_map(|(rate, windows)| DetectorConfig::LossSlope(LossSlopeConfig { rate: 1e5 * rate, windows }));
         let window = count().prop_map(|window| DetectorConfig::AtWindow(AtWindowConfig { window }));
         let never = Just(DetectorConfig::Never(NeverConfig {}));
         prop_oneof![peak, plateau, versus, slope, window, never].prop_recursive(3, 8, 3, |part| {

@@ -114,7 +114,7 @@ impl Drawn {
 fn detectors() -> Vec<Option<Value>> {
     // Thresholds that are soon met.
     let peak = json!({ "kind": "gradient_norm_peak", "threshold": 1.0, "smoothing": 0.5 });
-    let slope = json!({ "kind": "loss_slope", "rate": 10.0, "shortest": 3 });
+    let slope = json!({ "kind": "loss_slope", "rate": 10.0, "windows": 3 });
     let [any, all] = ["any", "all"].map(|kind| json!({ "kind": kind, "of": [swap_at(4), peak, slope] }));
     let fixed = (1..6).map(swap_at);
     fixed.chain([peak, slope, any, all]).map(Some).chain([None, None]).collect()
