@@ -51,23 +51,21 @@ impl Gather {
     pub fn read<const N: usize>(gathers: [Self; N]) -> Result<[Vec<f64>; N], String> {
         let mut counts = [0; N];
         let mut values: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
-        let mut transaction = Transaction::default();
-        for (i, mut gather) in gathers.into_iter().enumerate() {
-            gather.join();
+        let mut all = Self::default();
+        for (i, gather) in gathers.into_iter().enumerate() {
             values[i] = gather.host;
-            counts[i] = gather.device.len();
-            for tensor in gather.device {
-                transaction = transaction.register(tensor);
-            }
+            counts[i] = gather.device.iter().map(|tensor| tensor.dims()[0]).sum();
+            all.device.extend(gather.device);
         }
-        if counts.iter().all(|&count| count == 0) {
+        if all.device.is_empty() {
             return Ok(values);
         }
-        let mut read = transaction.try_execute().map_err(|error| error.to_string())?.into_iter();
+        all.join();
+        let transaction = all.device.into_iter().fold(Transaction::default(), Transaction::register);
+        let read = transaction.try_execute().map_err(|error| error.to_string())?;
+        let mut read = read.iter().flat_map(|data| data.iter::<f64>());
         for (values, count) in values.iter_mut().zip(counts) {
-            for data in read.by_ref().take(count) {
-                values.extend(data.iter::<f64>());
-            }
+            values.extend(read.by_ref().take(count));
         }
         Ok(values)
     }

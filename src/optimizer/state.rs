@@ -7,8 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::inner::{Inner, InnerNames, InnerState, SavedInner};
-use super::room::{Room, Ticket};
-use crate::convex::Move;
+use super::room::{Room, SharedMove, Ticket};
 use crate::error::Refusal;
 
 /// What all tensors of one optimizer share.
@@ -140,7 +139,7 @@ impl<const D: usize> Vectors<D> {
         &mut self,
         x: Tensor<D>,
         g: Option<Tensor<2>>,
-        next: &Move,
+        next: &SharedMove,
         root_metric: Option<Tensor<2>>,
         average: Option<Tensor<D>>,
     ) -> Tensor<D> {
@@ -165,13 +164,10 @@ impl<const D: usize> Vectors<D> {
             {
                 direction = Some(d + old.mul_scalar(coefficients.direction));
             }
-            if let (Some([s, y]), false) = (&self.pairs, coefficients.rows.is_empty()) {
-                let (c_s, c_y) = coefficients.rows.split_at(coefficients.rows.len() / 2);
-                let row = |c: &[f64]| {
-                    let data = TensorData::new(c.to_vec(), [1, c.len()]);
-                    Tensor::<2>::from_data(data, (&s.device(), s.dtype()))
-                };
-                direction = direction.map(|d| d + row(c_s).matmul(s.clone()) + row(c_y).matmul(y.clone()));
+            if let Some([s, y]) = &self.pairs
+                && let Some([c_s, c_y]) = next.rows(s)
+            {
+                direction = direction.map(|d| d + c_s.matmul(s.clone()) + c_y.matmul(y.clone()));
             }
             self.direction = direction;
         }
@@ -207,7 +203,11 @@ impl<const D: usize> Vectors<D> {
         let put = |rows: Option<Tensor<2>>, row: Tensor<2>| {
             let held = rows.as_ref().map_or(0, |rows| rows.dims()[0]);
             let more = (held < room).then(|| Tensor::zeros([room - held, n], (&row.device(), row.dtype())));
-            let rows = Tensor::cat(rows.into_iter().chain(more).collect(), 0);
+            // Where there is room already the row is written in place: a copy would be one of all pairs.
+            let rows = match (rows, more) {
+                (Some(rows), None) => rows,
+                (rows, more) => Tensor::cat(rows.into_iter().chain(more).collect(), 0),
+            };
             rows.slice_assign([slot..slot + 1, 0..n], row)
         };
         self.pairs = Some([put(old_s, s), put(old_y, y)]);

@@ -601,7 +601,6 @@ impl Room {
                 let mut scalars = std::mem::take(&mut self.book.pass_scalars);
                 self.book.losses = losses.len();
                 losses.into_iter().for_each(|loss| scalars.push(loss));
-                scalars.join();
                 let (norms, losses) = (std::mem::take(&mut self.book.norms), self.book.losses);
                 if let Some((_, _, n, l)) = self.book.tally.layout.last_mut() {
                     (*n, *l) = (norms, losses);

@@ -1,8 +1,8 @@
 //! What a pass is planned to be, and what is known of it beforehand.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::convex::Move;
@@ -23,11 +23,22 @@ pub(crate) enum Plan {
 
 /// A move, shared by the tensors that carry it out.
 #[derive(Clone, Debug)]
-pub(crate) struct SharedMove(Arc<Move>);
+pub(crate) struct SharedMove(Arc<(Move, OnceLock<Tensor<2>>)>);
 
 impl SharedMove {
     pub fn new(next: Move) -> Self {
-        Self(Arc::new(next))
+        Self(Arc::new((next, OnceLock::new())))
+    }
+
+    /// The coefficients of the stored steps and gradient changes in the new direction, a row of each, where it has any:
+    /// uploaded once for all tensors of a device.
+    pub fn rows(&self, like: &Tensor<2>) -> Option<[Tensor<2>; 2]> {
+        let rows = self.direction.as_ref().map(|coefficients| &coefficients.rows).filter(|rows| !rows.is_empty())?;
+        let (device, dtype, pairs) = (like.device(), like.dtype(), rows.len() / 2);
+        let upload = || Tensor::from_data(TensorData::new(rows.clone(), [2, pairs]), (&device, dtype));
+        let shared = self.0.1.get_or_init(upload);
+        let both = if (shared.device(), shared.dtype()) == (device.clone(), dtype) { shared.clone() } else { upload() };
+        Some([both.clone().narrow(0, 0, 1), both.narrow(0, 1, 1)])
     }
 }
 
@@ -35,13 +46,13 @@ impl std::ops::Deref for SharedMove {
     type Target = Move;
 
     fn deref(&self) -> &Move {
-        &self.0
+        &self.0.0
     }
 }
 
 impl Serialize for SharedMove {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        self.0.0.serialize(serializer)
     }
 }
 
