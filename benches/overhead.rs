@@ -1,18 +1,22 @@
 //! What the optimizer costs beside the model: `cargo bench --bench overhead`.
 //!
-//! Both methods of a pair run in turns in one process, so that a noisy machine slows both; the ratio is that of the
-//! medians. The last lines are the two ratios.
+//! Both sides of a ratio run in turns in one process, so that a noisy machine slows both; it is that of the medians. For every
+//! model a line of JSON; the last line is of the first model. `BURN_CONVEXITY_DEVICE` names the device (`flex`), `OVERHEAD_MODELS`
+//! the models: `small` (the default, that of the example `vit`), `vit-mlp` and `vgg5` (as published), `vit-10m` (6 layers of width
+//! 384, 10.6 million parameters).
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use burn::data::dataloader::DataLoader;
 use burn::module::Module;
-use burn::optim::{AdamConfig, ModuleOptimizer};
-use burn::tensor::Device;
-use burn::train::TrainStep;
-use burn_convexity::{Attached, ConvexitySwitching, ConvexitySwitchingConfig, Phase};
-use criterion::Criterion;
+use burn::optim::{AdamConfig, GradientsParams, LBFGSConfig, LineSearchFn, ModuleOptimizer};
+use burn::tensor::{Device, Tensor};
+use burn::train::{TrainOutput, TrainStep};
+use burn_convexity::{ConvexitySwitching, ConvexitySwitchingConfig, Phase};
+use serde_json::json;
 use shared::data::{EpochLoader, ImageBatch, digits};
+use shared::device::DeviceName;
 use shared::models::vit::VitConfig;
 use shared::models::{Classifier, Loss, ModelKind};
 
@@ -23,26 +27,55 @@ mod shared;
 
 const BATCH: usize = 256;
 const LR: f64 = 1e-3;
-const ROUNDS: usize = 30;
+/// Rounds of a measurement; a quarter of them for the largest model.
+const ROUNDS: usize = 32;
 
-fn device() -> Device {
-    Device::flex()
+struct Bench {
+    name: String,
+    rounds: usize,
+    device: Device,
+    model: Classifier,
+    batch: ImageBatch,
 }
 
-/// The model of the `vit` example and one batch of digits.
-fn setup() -> (Classifier, ImageBatch) {
-    let device = device();
-    device.seed(0);
-    let size = VitConfig { channels: 1, layers: 2, heads: 4, width: 32, ..VitConfig::default() };
-    let network = ModelKind::VitNomlpWkewq.init(size, &device.clone().autodiff());
-    let loader = EpochLoader::sequential(&digits(32).train.upload(&device), BATCH).expect("enough data");
-    let batch = loader.iter().next().expect("a batch").expect("no error");
-    (Classifier::new(network, Loss::CrossEntropy).materialize(), batch)
+impl Bench {
+    fn new(name: &str) -> Self {
+        let device = std::env::var("BURN_CONVEXITY_DEVICE").unwrap_or_else(|_| "flex".into());
+        let device = device.parse::<DeviceName>().and_then(DeviceName::open).unwrap_or_else(|error| panic!("{error}"));
+        device.seed(0);
+        let size = VitConfig { channels: 1, ..VitConfig::default() };
+        let (kind, size) = match name {
+            "small" => (ModelKind::VitNomlpWkewq, VitConfig { layers: 2, width: 32, ..size }),
+            "vit-mlp" => (ModelKind::VitMlp, size),
+            "vgg5" => (ModelKind::Vgg5, size),
+            "vit-10m" => (ModelKind::VitMlp, VitConfig { layers: 6, width: 384, ..size }),
+            other => panic!("no model {other}: small, vit-mlp, vgg5 or vit-10m"),
+        };
+        let network = kind.init(size, &device.clone().autodiff());
+        let loader = EpochLoader::sequential(&digits(32).train.upload(&device), BATCH).expect("enough data");
+        let batch = loader.iter().next().expect("a batch").expect("no error");
+        let model = Classifier::new(network, Loss::CrossEntropy).materialize();
+        let rounds = if name == "vit-10m" { ROUNDS / 4 } else { ROUNDS };
+        Self { name: name.into(), rounds, device, model, batch }
+    }
+
+    /// Until everything that was asked of the device is done.
+    fn time(&self, f: impl FnOnce()) -> Duration {
+        let start = Instant::now();
+        f();
+        self.device.sync().expect("the device works");
+        start.elapsed()
+    }
+
+    /// Loss and gradients of the batch.
+    fn objective(&self, model: &Classifier) -> (Tensor<1>, GradientsParams) {
+        let TrainOutput { grads, item } = TrainStep::step(model, self.batch.clone());
+        (item.loss, grads)
+    }
 }
 
-fn config(detector: &str) -> ConvexitySwitching {
-    let json = format!(r#"{{ "window": 20, "detector": {detector}, "safe_resort": {{ "enabled": false }} }}"#);
-    ConvexitySwitchingConfig::from_json(&json, "bench").expect("valid").init().expect("valid")
+fn ours(json: &str) -> ConvexitySwitching {
+    ConvexitySwitchingConfig::from_json(json, "bench").expect("valid").init().expect("valid")
 }
 
 /// One Learner step: forward, backward, optimizer.
@@ -51,86 +84,141 @@ fn step<M: TrainStep<Input = ImageBatch> + Module>(model: M, optim: &mut ModuleO
     model.optimize(optim, LR.into(), output.grads)
 }
 
-fn time(f: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    f();
-    start.elapsed()
-}
-
 fn median(mut times: Vec<Duration>) -> f64 {
     times.sort();
     times[times.len() / 2].as_secs_f64()
 }
 
-/// Medians of two things timed in turns.
-fn in_turns(mut a: impl FnMut(), mut b: impl FnMut()) -> (f64, f64) {
-    let (mut times_a, mut times_b) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS + 3 {
-        let (a, b) = (time(&mut a), time(&mut b));
-        if round >= 3 {
-            times_a.push(a);
-            times_b.push(b);
-        }
-    }
-    (median(times_a), median(times_b))
-}
-
-/// Non-convex phase against bare Adam, per step.
-fn non_convex() -> f64 {
-    let (model, batch) = setup();
-    let switching = config(r#"{ "kind": "never" }"#);
-    let mut ours = Some(switching.attach(model.clone()));
-    let mut our_optim: ModuleOptimizer = switching.into();
-    let mut bare = Some(model);
-    let mut adam: ModuleOptimizer = AdamConfig::new().init();
-    let (ours, bare) = in_turns(
-        || ours = ours.take().map(|model| step(model, &mut our_optim, &batch)),
-        || bare = bare.take().map(|model| step(model, &mut adam, &batch)),
-    );
-    println!("non-convex step {:.3} ms, bare Adam {:.3} ms", 1e3 * ours, 1e3 * bare);
-    ours / bare
-}
-
-/// Everything in an evaluation of 6 passes but forward and backward, as a share of the evaluation.
-fn convex() -> f64 {
-    let (model, batch) = setup();
-    let json =
-        r#"{ "window": 6, "detector": { "kind": "at_window", "window": 1 }, "safe_resort": { "enabled": false } }"#;
-    let switching = ConvexitySwitchingConfig::from_json(json, "bench").expect("valid").init().expect("valid");
-    let mut optim: ModuleOptimizer = switching.clone().into();
-    let mut model: Option<Attached<Classifier>> = Some(switching.attach(model));
-    while switching.phase() == Phase::NonConvex {
-        model = model.map(|model| step(model, &mut optim, &batch));
-    }
-    let (mut whole, mut own) = (Vec::new(), Vec::new());
-    // Forty evaluations fill the memory well beyond its first rooms.
-    for round in 0..40 {
-        let mut optimizer = Duration::ZERO;
-        let all = time(|| {
-            for _ in 0..6 {
-                model = model.take().map(|model| {
-                    let grads = TrainStep::step(&model, batch.clone()).grads;
-                    let start = Instant::now();
-                    let model = model.optimize(&mut optim, LR.into(), grads);
-                    optimizer += start.elapsed();
-                    model
-                });
+impl Bench {
+    /// Milliseconds a step in the non-convex phase and of bare Adam, in turns.
+    fn non_convex(&self) -> [f64; 2] {
+        let switching = ours(r#"{ "window": 20, "detector": { "kind": "never" } }"#);
+        let mut ours = Some(switching.attach(self.model.clone()));
+        let mut our_optim: ModuleOptimizer = switching.into();
+        let mut bare = Some(self.model.clone());
+        let mut adam: ModuleOptimizer = AdamConfig::new().init();
+        let mut times = [vec![], vec![]];
+        for round in 0..self.rounds + 3 {
+            let a = self.time(|| ours = ours.take().map(|model| step(model, &mut our_optim, &self.batch)));
+            let b = self.time(|| bare = bare.take().map(|model| step(model, &mut adam, &self.batch)));
+            if round >= 3 {
+                times[0].push(a);
+                times[1].push(b);
             }
-        });
-        if round >= 10 {
-            whole.push(all);
-            own.push(optimizer);
         }
+        times.map(|times| 1e3 * median(times))
     }
-    let (whole, own) = (median(whole), median(own));
-    println!("evaluation {:.3} ms, of which the optimizer {:.3} ms", 1e3 * whole, 1e3 * own);
-    own / whole
+
+    /// Milliseconds of an evaluation of six passes, and of everything in it but forward and backward.
+    fn convex(&self) -> [f64; 2] {
+        let switching = ours(
+            r#"{ "window": 6, "detector": { "kind": "at_window", "window": 1 }, "safe_resort": { "enabled": false } }"#,
+        );
+        let mut optim: ModuleOptimizer = switching.clone().into();
+        let mut model = Some(switching.attach(self.model.clone()));
+        while switching.phase() == Phase::NonConvex {
+            model = model.map(|model| step(model, &mut optim, &self.batch));
+        }
+        let mut times = [vec![], vec![]];
+        // Some evaluations first, to fill the memory beyond its first rooms.
+        for round in 0..self.rounds + 8 {
+            let mut optimizer = Duration::ZERO;
+            let all = self.time(|| {
+                for _ in 0..6 {
+                    model = model.take().map(|model| {
+                        let grads = TrainStep::step(&model, self.batch.clone()).grads;
+                        self.device.sync().expect("the device works");
+                        let mut model = Some(model);
+                        optimizer += self
+                            .time(|| model = model.take().map(|model| model.optimize(&mut optim, LR.into(), grads)));
+                        model.expect("it was put back")
+                    });
+                }
+            });
+            if round >= 8 {
+                times[0].push(all);
+                times[1].push(optimizer);
+            }
+        }
+        times.map(|times| 1e3 * median(times))
+    }
+
+    /// Milliseconds an evaluation beside the model's in an own loop, and those of Burn's L-BFGS with strong Wolfe conditions
+    /// and as long a memory.
+    fn l_bfgs(&self) -> [f64; 2] {
+        let switching = ours(
+            r#"{ "window": 1, "detector": { "kind": "at_window", "window": 1 }, "safe_resort": { "enabled": false } }"#,
+        );
+        let meter = Meter::default();
+        let mut model = Some(self.model.clone());
+        let mut evaluate = |evaluations: usize| {
+            for _ in 0..evaluations {
+                let objective = |model: &Classifier| meter.within(self, || self.objective(model));
+                model = model.take().map(|model| switching.step_with(LR, model, objective).0);
+            }
+        };
+        // The swap and a young memory first.
+        evaluate(12);
+        let own = meter.beside(self, || evaluate(self.rounds));
+        let mut method = LBFGSConfig::new()
+            .with_max_iter(self.rounds)
+            .with_max_eval(Some(self.rounds))
+            .with_history_size(100)
+            .with_tolerance_grad(0.0)
+            .with_tolerance_change(0.0)
+            .with_line_search_fn(LineSearchFn::StrongWolfe)
+            .init();
+        let burn = meter.beside(self, || {
+            let _ = method.step(1.0, self.model.clone(), |model: Classifier| {
+                let (loss, grads) = meter.within(self, || self.objective(&model));
+                (loss.into_scalar::<f64>(), grads)
+            });
+        });
+        [own, burn]
+    }
+}
+
+/// The time spent within the model.
+#[derive(Default)]
+struct Meter {
+    calls: Cell<u32>,
+    time: Cell<Duration>,
+}
+
+impl Meter {
+    fn within<T>(&self, bench: &Bench, evaluate: impl FnOnce() -> T) -> T {
+        let mut result = None;
+        let time = bench.time(|| result = Some(evaluate()));
+        self.time.set(self.time.get() + time);
+        self.calls.set(self.calls.get() + 1);
+        result.expect("it was put there")
+    }
+
+    /// Milliseconds an evaluation that are not spent within.
+    fn beside(&self, bench: &Bench, run: impl FnOnce()) -> f64 {
+        self.calls.set(0);
+        self.time.set(Duration::ZERO);
+        let all = bench.time(run);
+        1e3 * (all - self.time.get()).as_secs_f64() / f64::from(self.calls.get().max(1))
+    }
 }
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args().sample_size(20);
-    let (model, batch) = setup();
-    criterion.bench_function("forward and backward", |b| b.iter(|| TrainStep::step(&model, batch.clone())));
-    println!("overhead: non-convex {:.3}, convex {:.3}", non_convex(), convex());
-    criterion.final_summary();
+    let names = std::env::var("OVERHEAD_MODELS").unwrap_or_else(|_| "small".into());
+    let mut first = None;
+    for name in names.split(',') {
+        let bench = Bench::new(name);
+        let ([step, adam], [evaluation, optimizer], [own, burn]) = (bench.non_convex(), bench.convex(), bench.l_bfgs());
+        let ratios = [step / adam, optimizer / evaluation, own / burn];
+        first.get_or_insert(ratios);
+        let line = json!({
+            "model": bench.name, "parameters": bench.model.num_params(), "device": format!("{:?}", bench.device),
+            "batch": BATCH, "step_ms": step, "adam_step_ms": adam, "evaluation_ms": evaluation,
+            "optimizer_ms": optimizer, "l_bfgs_beside_model_ms": own, "burn_l_bfgs_beside_model_ms": burn,
+            "non_convex": ratios[0], "convex": ratios[1], "of_burn_l_bfgs": ratios[2],
+        });
+        println!("{line}");
+    }
+    let [non_convex, convex, burn] = first.expect("a name at least");
+    println!("overhead: non-convex {non_convex:.3}, convex {convex:.3}, of Burn's L-BFGS {burn:.2}");
 }
