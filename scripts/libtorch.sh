@@ -5,10 +5,12 @@
 #
 # burn-tch 0.22 pins tch 0.22, which wants libtorch 2.9. In this order: LIBTORCH as it is set; a Python that imports
 # torch 2.9; a private virtual environment (LIBTORCH_VENV, by default target/libtorch) with torch 2.9.0 from pip, about
-# 7 GB. Everything but the exports goes to standard error; running it twice does nothing twice.
+# 7 GB. TORCH names another version, 2.11.0 say, which tch also builds against. Everything but the exports goes to standard
+# error; running it twice does nothing twice.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+torch=${TORCH:-2.9.0}
 say() { printf 'libtorch: %s\n' "$1" >&2; }
 
 version_of() { "$1" -c 'import torch; print(torch.__version__)' 2>/dev/null || true; }
@@ -18,6 +20,7 @@ exports_of() {
   lib=$("$1" -c 'import os, torch; print(os.path.join(os.path.dirname(torch.__file__), "lib"))')
   printf 'export PATH="%s:$PATH"\n' "$(dirname "$1")"
   printf 'export LIBTORCH_USE_PYTORCH=1\n'
+  case "$torch" in 2.9*) ;; *) printf 'export LIBTORCH_BYPASS_VERSION_CHECK=1\n' ;; esac
   printf 'export LD_LIBRARY_PATH="%s${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"\n' "$lib"
 }
 
@@ -38,18 +41,19 @@ if [ -z "$python" ]; then
   exit 1
 fi
 case "$(version_of "$python")" in
-  2.9*) say "using the torch of $python"; exports_of "$python"; exit 0 ;;
+  "${torch%.*}".*) say "using the torch of $python"; exports_of "$python"; exit 0 ;;
 esac
 
-venv=${LIBTORCH_VENV:-$PWD/target/libtorch}
+case "$torch" in 2.9*) folder=libtorch ;; *) folder=libtorch-$torch ;; esac
+venv=${LIBTORCH_VENV:-$PWD/target/$folder}
 case "$venv" in /*) ;; *) venv=$PWD/$venv ;; esac
 case "$(version_of "$venv/bin/python3")" in
-  2.9*) say "using the torch of $venv" ;;
+  "${torch%.*}".*) say "using the torch of $venv" ;;
   *)
-    say "installing torch 2.9.0 into $venv (about 7 GB)"
+    say "installing torch $torch into $venv (about 7 GB)"
     "$python" -m venv "$venv" >&2
-    if ! "$venv/bin/pip" install --quiet torch==2.9.0 numpy >&2; then
-      say "pip could not install torch 2.9.0: set LIBTORCH to an unpacked libtorch 2.9 instead"
+    if ! "$venv/bin/pip" install --quiet "torch==$torch" numpy >&2; then
+      say "pip could not install torch $torch: set LIBTORCH to an unpacked libtorch instead"
       exit 1
     fi
     ;;

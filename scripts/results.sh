@@ -86,7 +86,7 @@ for part in $parts; do
         run "swaps/$2-$1" vit --baseline none --config "runs/swaps/at-$1.json" --seed 0 "${@:3}"
       }
       for window in 30 50; do at "$window" digits; done
-      for window in 40 75; do at "$window" mnist --dataset mnist --limit 4000 $small --epochs 150; done
+      for window in 40 60 75 90; do at "$window" mnist --dataset mnist --limit 4000 $small --epochs 150; done
       for window in 10 30 40 50; do at "$window" short --dataset mnist --limit 4000 $small --epochs 60; done
       at 75 cifar10 --dataset cifar10 --limit 10000 --model vit-nomlp --batch-size 128 --epochs 120 ;;
     large)

@@ -129,6 +129,7 @@ where
     // The evaluation's loss is that of the model returned.
     let test = || loader(vec![part(78, 96, false)]);
     let expected: f64 = test()
+        .to_device(&device())
         .iter()
         .map(|batch| InferenceStep::step(&result.model, batch.expect("a batch")))
         .map(|output| f64::from(output.loss.into_data().iter::<f32>().next().expect("a loss")))

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Everything that asks for a GPU, for a machine that has one and no Rust: packs stripped programs and the script that runs them.
+#
+#     scripts/gpu-check.sh            # builds target/gpu-check.tar.gz, below 60 MB
+#     tar xzf gpu-check.tar.gz && gpu-check/run     # over there, with Python and its torch: writes gpu-check.json
+#
+# What runs: the integration tests, the overhead bench, and short trainings of vit and vgg5, on libtorch-cuda:0 and on cuda:0.
+# TORCH is the version of torch over there (2.11.0), FEATURES the backends that are built in ("tch,cuda"). To prove it on
+# the processor:
+#
+#     TORCH=2.9.0 FEATURES=tch scripts/gpu-check.sh
+#     MODELS=small EPOCHS=30 target/gpu-check/run flex libtorch
+set -euo pipefail
+cd "$(dirname "$0")/.."
+features=${FEATURES:-tch,cuda}
+exports=$(TORCH=${TORCH:-2.11.0} scripts/libtorch.sh)
+eval "$exports"
+
+folder=target/gpu-check
+rm -rf "$folder"
+mkdir -p "$folder"
+cargo build --release --features "cli,$features" --example vit --example vgg5 --bench overhead --test it \
+  --message-format json-render-diagnostics >"$folder/built.json"
+while read -r binary; do
+  name=$(basename "$binary")
+  strip -o "$folder/${name%-????????????????}" "$binary"
+done < <(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' "$folder/built.json")
+rm -f "$folder/built.json" "$folder/burn-convexity"
+cp scripts/gpu_check.py "$folder/run"
+chmod +x "$folder/run"
+tar -C target -czf target/gpu-check.tar.gz gpu-check
+echo "target/gpu-check.tar.gz: $(du -m target/gpu-check.tar.gz | cut -f1) MB"
