@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The runs behind README.md and RESULTS.md, two at a time, each in its folder under runs/; a run that is there is kept, one
-# that was stopped goes on. At the end the tables as they stand in RESULTS.md.
+# that was stopped goes on. At the end their tables take the place of those in RESULTS.md.
 #
 #     scripts/results.sh                # everything, some hours on two cores
 #     scripts/results.sh digits models  # parts: digits, models, alternatives, published, mnist, short, cifar10, swaps, large
+#     TABLES=1 scripts/results.sh       # no runs, the tables of those that are there
 #
 # MNIST and CIFAR-10 are looked for in data/ (examples/data/fetch.sh brings them), or where DATA says. BIN names a folder of
 # examples that are built already; LARGE_DEVICE the device of the part `large` (libtorch takes half the time there).
@@ -22,7 +23,7 @@ export RAYON_NUM_THREADS=1 OMP_NUM_THREADS=1
 run() { # folder, program, options
   local out=runs/$1 program=$2
   shift 2
-  [ -e "$out/summary.json" ] && return
+  if [ -e "$out/summary.json" ] || [ -n "${TABLES:-}" ]; then return; fi
   while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
   mkdir -p "$out"
   echo "$program --out $out $*"
@@ -103,21 +104,25 @@ for part in $parts; do
 done
 wait
 
+report() { # folders, of which the finished ones count
+  local folder finished=()
+  for folder; do [ -e "$folder/summary.json" ] && finished+=("$folder"); done
+  [ "${#finished[@]}" -eq 0 ] || target/release/burn-convexity report --markdown "${finished[@]}"
+}
+
 for part in $parts; do
-  printf '\n## %s\n\n' "$part"
   if [ "$part" = swaps ]; then
     for case in digits mnist short cifar10; do
-      target/release/burn-convexity report --markdown "runs/$case/ce-0" runs/swaps/"$case"-*
+      report "runs/$case/ce-0" runs/swaps/"$case"-*
       echo
     done
   elif [ "$part" = alternatives ]; then
     # Each beside the defaults of the part `digits`.
     for config in last slope_3 identity peak conjugate_gradient; do
-      target/release/burn-convexity report --markdown runs/digits/ce-? runs/digits/mse-? runs/alternatives/*"-$config-"?
+      report runs/digits/ce-? runs/digits/mse-? runs/alternatives/*"-$config-"?
       echo
     done
   else
-    mapfile -t folders < <(find "runs/$part" -name summary.json -printf '%h\n' | sort)
-    [ "${#folders[@]}" -eq 0 ] || target/release/burn-convexity report --markdown "${folders[@]}"
-  fi
+    report runs/"$part"/*
+  fi | python3 scripts/tables.py "$part"
 done
