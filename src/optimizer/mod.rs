@@ -8,10 +8,10 @@
 //! model). The plain drop-in learns that a pass has ended when the next one begins, and spends that pass's batch on
 //! applying; `attach` ends the pass itself and applies at once.
 
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex};
 
-use burn::optim::{ModuleOptimizer, Optimizer};
+use burn::optim::Optimizer;
 use burn::tensor::{Device, Tensor};
 
 use crate::config::{ConvexitySwitchingConfig, MetricConfig, StartConfig};
@@ -37,6 +37,7 @@ pub(crate) use drive::{Driven, drive, flags_on, inspect, without_flags};
 pub(crate) use room::{Room, Snapshot};
 
 use inner::Inner;
+use own_loop::OwnLoop;
 use room::{Parts, Plan, Resort};
 use state::{Origin, Shared, Vectors, squared_norm};
 
@@ -56,8 +57,7 @@ use state::{Origin, Shared, Vectors, squared_norm};
 #[derive(Clone)]
 pub struct ConvexitySwitching {
     shared: Arc<Shared>,
-    /// Burn's whole-model optimizer for an own loop, made at its first step.
-    own: Arc<Mutex<Option<ModuleOptimizer>>>,
+    own: Arc<OwnLoop>,
 }
 
 impl std::fmt::Debug for ConvexitySwitching {

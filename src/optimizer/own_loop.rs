@@ -1,6 +1,7 @@
 //! The own loop, in the shape of Burn's `LBFGS::step`: one call is one whole iteration, line search included.
 
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
 
 use burn::module::Module;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
@@ -21,6 +22,39 @@ pub struct StepOutcome {
     pub loss: Option<f64>,
     /// Whether a line search accepted a new point; always true in the non-convex phase.
     pub accepted: bool,
+}
+
+/// Burn's whole-model optimizer for an own loop, made at its first use.
+#[derive(Default)]
+pub(super) struct OwnLoop {
+    optim: Mutex<Option<ModuleOptimizer>>,
+    /// The thread that is in the middle of an iteration and would wait for itself.
+    stepping: Mutex<Option<ThreadId>>,
+}
+
+impl OwnLoop {
+    fn lock(&self, asked: &str) -> MutexGuard<'_, Option<ModuleOptimizer>> {
+        let stepping = *self.stepping.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(
+            stepping != Some(std::thread::current().id()),
+            "`{asked}` was called by the closure of an iteration that is under way: call it between two iterations"
+        );
+        self.optim.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn step(&self) -> Stepping<'_> {
+        *self.stepping.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::current().id());
+        Stepping(self)
+    }
+}
+
+/// An iteration under way, over when dropped.
+struct Stepping<'a>(&'a OwnLoop);
+
+impl Drop for Stepping<'_> {
+    fn drop(&mut self) {
+        *self.0.stepping.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl ConvexitySwitching {
@@ -49,6 +83,10 @@ impl ConvexitySwitching {
     /// }
     /// # Ok::<(), burn_convexity::InitError>(())
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// When the closure itself steps this optimizer, or saves or loads its record: it would wait for itself.
     pub fn step_with<M, F>(&self, lr: impl Into<ModuleLearningRate>, model: M, objective: F) -> (M, StepOutcome)
     where
         M: Module,
@@ -60,6 +98,10 @@ impl ConvexitySwitching {
     /// As [`step_with`](Self::step_with), with the loss alone by a forward pass where the line search needs no more: a
     /// golden-section search then costs forward passes, a third of a cost each, and one gradient an iteration. With `l2`
     /// every evaluation takes the gradient.
+    ///
+    /// # Panics
+    ///
+    /// As [`step_with`](Self::step_with).
     pub fn step_with_forward<M, F, L>(
         &self,
         lr: impl Into<ModuleLearningRate>,
@@ -87,7 +129,8 @@ impl ConvexitySwitching {
         F: FnMut(&M) -> (Tensor<1>, GradientsParams),
         L: FnMut(&M) -> Tensor<1>,
     {
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = self.own.lock("step_with");
+        let _stepping = self.own.step();
         let optim = own.get_or_insert_with(|| self.module_optimizer());
         self.room().feed.own = true;
         let mut driven = Driven::at(model);
@@ -133,17 +176,25 @@ impl ConvexitySwitching {
         ModuleOptimizer::from(Self { shared: self.shared.clone(), own: Default::default() })
     }
 
-    /// The record of an own loop, to be saved beside the model's.
+    /// The record of an own loop, to be saved beside the model's. Another thread waits for the iteration under way.
+    ///
+    /// # Panics
+    ///
+    /// When called by the closure of an iteration.
     pub fn to_record(&self) -> OptimizerRecord {
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = self.own.lock("to_record");
         own.get_or_insert_with(|| self.module_optimizer()).to_record()
     }
 
     /// Go on with an own loop from its record. Burn hands the record out tensor by tensor, so it is read by the first
     /// step: until then [`phase`](Self::phase) and [`counters`](Self::counters) are those of a new optimizer. A closure
     /// that asks for the phase is right from its first call on.
+    ///
+    /// # Panics
+    ///
+    /// When called by the closure of an iteration.
     pub fn load_record(&self, record: OptimizerRecord) {
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = self.own.lock("load_record");
         *own = Some(self.module_optimizer().load_record(record));
         let mut room = self.room();
         (room.feed.resumed, room.feed.lost) = (true, false);

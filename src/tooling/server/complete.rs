@@ -26,7 +26,7 @@ pub(super) fn complete(text: &str, pointer: &str, offset: usize, snippets: bool)
         Place::Value { node: Some(node) } => node.range.clone(),
         _ => offset..offset,
     };
-    let site = Site { text, tree: &tree, lines: Lines::of(text), replaced, snippets };
+    let site = Site { text, tree: &tree, lines: Lines::of(text), replaced, part: !pointer.is_empty(), snippets };
     match cursor.place {
         Place::Key { object, property } => site.keys(object, property, cursor.owner),
         Place::Value { .. } => site.values(&cursor),
@@ -39,6 +39,8 @@ struct Site<'a> {
     tree: &'a Tree,
     lines: Lines<'a>,
     replaced: Range<usize>,
+    /// Whether the configuration is a part of a file, whose schema is another.
+    part: bool,
     /// Whether the client understands tab stops.
     snippets: bool,
 }
@@ -57,7 +59,8 @@ impl Site<'_> {
         let kind = owner.kinds().next().filter(|_| shape.properties().next().is_none());
         let kind = kind.and_then(|(_, variant)| Some(("kind", variant.property("kind")?)));
         let mut items = Vec::new();
-        for (key, shape) in shape.properties().chain(kind).filter(|(key, _)| !present(key)) {
+        let fits = |key: &str| !present(key) && !(self.part && key == "$schema");
+        for (key, shape) in shape.properties().chain(kind).filter(|(key, _)| fits(key)) {
             let mut insert = format!("\"{}\"", self.escape(key));
             if !property.is_some_and(|property| property.has_colon) {
                 let value = match key {
