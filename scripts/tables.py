@@ -15,6 +15,6 @@ inside = [i for i, line in enumerate(lines) if line.startswith("|") or re.match(
 if not inside:
     sys.exit(f"{part}: no table to replace in its section of RESULTS.md")
 lines[inside[0] : inside[-1] + 1] = tables.splitlines()
-sections[found[0]] = "\n".join(lines) + "\n" + ("\n" if found[0] + 1 < len(sections) else "")
+sections[found[0]] = "\n".join(lines).rstrip("\n") + ("\n\n" if found[0] + 1 < len(sections) else "\n")
 results.write_text("".join(sections))
 print(f"{part}: tables written to RESULTS.md")
