@@ -91,14 +91,15 @@ for part in $parts; do
       for window in 10 30 40 50; do at "$window" short --dataset mnist --limit 4000 $small --epochs 60; done
       at 75 cifar10 --dataset cifar10 --limit 10000 --model vit-nomlp --batch-size 128 --epochs 120 ;;
     large)
-      for dataset in mnist cifar10; do
-        for loss in cross-entropy mse; do
-          run "large/$dataset-$loss-vit-0" vit --dataset "$dataset" --limit 10000 --model vit-nomlp-wkewq-wvwo \
-            --batch-size 128 --epochs 50 --loss "$loss" --device "${LARGE_DEVICE:-flex}"
-        done
-        run "large/$dataset-cross-entropy-vgg5-0" vgg5 --dataset "$dataset" --limit 10000 --batch-size 128 --epochs 24 \
-          --device "${LARGE_DEVICE:-flex}"
-      done ;;
+      large() { # data set, loss, program, options
+        run "large/$1-$2-$3-0" "$3" --dataset "$1" --loss "$2" --limit 10000 --batch-size 128 \
+          --device "${LARGE_DEVICE:-flex}" "${@:4}"
+      }
+      for dataset in cifar10 mnist; do
+        large "$dataset" cross-entropy vit --model vit-nomlp-wkewq-wvwo --epochs 50
+        large "$dataset" cross-entropy vgg5 --epochs 16
+      done
+      for dataset in cifar10 mnist; do large "$dataset" mse vit --model vit-nomlp-wkewq-wvwo --epochs 50; done ;;
     *) echo "there is no part $part" >&2; exit 1 ;;
   esac
 done
