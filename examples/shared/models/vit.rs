@@ -151,8 +151,8 @@ impl Attention {
         let split = |tokens: Tensor<3>| -> Tensor<4> {
             tokens.reshape([batch, length, self.heads, width / self.heads]).swap_dims(1, 2)
         };
-        let query = split(self.query.forward(tokens.clone()));
-        let key = self.key.as_ref().map_or(query.clone(), |key| split(key.forward(tokens.clone())));
+        let query = split(rows(&self.query, tokens.clone()));
+        let key = self.key.as_ref().map_or(query.clone(), |key| split(rows(key, tokens.clone())));
         let value = split(project(&self.value, tokens));
 
         let scale = ((width / self.heads) as f64).sqrt();
@@ -164,14 +164,22 @@ impl Attention {
 
 impl Mlp {
     fn forward(&self, tokens: Tensor<3>) -> Tensor<3> {
-        self.outer.forward(self.activation.forward(self.inner.forward(tokens)))
+        rows(&self.outer, self.activation.forward(rows(&self.inner, tokens)))
     }
 }
 
 /// By the matrix where there is one, else the identity.
 fn project(matrix: &Option<Linear>, tokens: Tensor<3>) -> Tensor<3> {
     match matrix {
-        Some(matrix) => matrix.forward(tokens),
+        Some(matrix) => rows(matrix, tokens),
         None => tokens,
     }
+}
+
+/// All tokens of a batch as the rows of one matrix: one product, where Burn would make one for every image and add up as many
+/// gradients.
+fn rows(linear: &Linear, tokens: Tensor<3>) -> Tensor<3> {
+    let [batch, length, width] = tokens.dims();
+    let [_, outputs] = linear.weight.dims();
+    linear.forward(tokens.reshape([batch * length, width])).reshape([batch, length, outputs])
 }
