@@ -5,11 +5,11 @@
 #     tar xzf gpu-check.tar.gz && gpu-check/run     # over there, with Python and its torch: writes gpu-check.json
 #
 # What runs: the integration tests, the overhead bench, and short trainings of vit and vgg5, on libtorch-cuda:0 and on cuda:0.
-# TORCH is the version of torch over there (2.11.0), FEATURES the backends that are built in ("tch,cuda"). To prove it on
-# the processor:
+# TORCH is the version of torch over there (2.11.0), FEATURES the backends that are built in ("tch,cuda"). Burn's `cuda` downloads
+# an LLVM while it is built: without a network, FEATURES=tch. To prove it on the processor:
 #
 #     TORCH=2.9.0 FEATURES=tch scripts/gpu-check.sh
-#     MODELS=small EPOCHS=30 target/gpu-check/run flex libtorch
+#     MODELS=small EPOCHS=60 target/gpu-check/run flex libtorch
 set -euo pipefail
 cd "$(dirname "$0")/.."
 features=${FEATURES:-tch,cuda}
@@ -20,7 +20,8 @@ folder=target/gpu-check
 rm -rf "$folder"
 mkdir -p "$folder"
 cargo build --release --features "cli,$features" --example vit --example vgg5 --bench overhead --test it \
-  --message-format json-render-diagnostics >"$folder/built.json"
+  --message-format json-render-diagnostics >"$folder/built.json" ||
+  { echo "gpu-check: not built; where Burn's cuda cannot download its LLVM, FEATURES=tch leaves it out" >&2; exit 1; }
 while read -r binary; do
   name=$(basename "$binary")
   strip -o "$folder/${name%-????????????????}" "$binary"

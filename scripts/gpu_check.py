@@ -2,7 +2,7 @@
 """Runs what gpu-check.sh packed, on the devices named, and writes gpu-check.json where it was started.
 
     gpu-check/run                    # libtorch-cuda:0 and cuda:0
-    MODELS=small EPOCHS=30 gpu-check/run flex libtorch
+    MODELS=small EPOCHS=60 gpu-check/run flex libtorch
 """
 import datetime
 import json
