@@ -13,7 +13,7 @@ WINDOW = 40  # passes, as there
 LIMITS = {
     "non_convex_last": ("adam", 2 + 2 / WINDOW, 1 / WINDOW),
     "non_convex": ("adam", 2 + 3 / 8 + 2 / WINDOW, 1 / WINDOW),
-    "convex": ("model", 28, 1),
+    "convex": ("model", 18, 1),
 }
 
 

@@ -176,10 +176,7 @@ impl Optimizer for ConvexitySwitching {
         self.adopt(&mut state, &tensor.device());
         let orders = self.room().enter(&mut state.ticket, lr, tensor.dtype(), columns);
         let inner = &self.shared.inner;
-        let root_metric = |state: &SwitchingState<D>| {
-            let diagonal = || inner.root_metric::<D>(state.inner.as_ref()?);
-            orders.metric.then(diagonal).flatten()
-        };
+        let root_metric = |state: &mut SwitchingState<D>| orders.metric.then(|| state.root_metric(inner)).flatten();
         let parameters = || tensor.clone().reshape([1, columns]);
         let tensor = match orders.plan {
             Plan::Inner { share, close, average } => {
@@ -220,19 +217,19 @@ impl Optimizer for ConvexitySwitching {
                         false => mean,
                     };
                     let norm = squared_norm(&gradient);
-                    let gradient = match root_metric(&state) {
+                    state.vectors.get_or_insert_with(|| Vectors::at(tensor.clone()));
+                    let gradient = match root_metric(&mut state) {
                         Some(root) => gradient * root,
                         None => gradient,
                     };
-                    let vectors = state.vectors.get_or_insert_with(|| Vectors::at(tensor.clone()));
-                    let products = vectors.products(&gradient);
-                    self.room().push_products([Some(norm), penalty, Some(products)]);
+                    let products = state.vectors.as_ref().map(|vectors| vectors.products(&gradient));
+                    self.room().push_products([Some(norm), penalty, products]);
                     state.sum = Some(gradient);
                 }
                 tensor
             }
             Plan::Apply(next) => {
-                let root = root_metric(&state);
+                let root = root_metric(&mut state);
                 // A move that commits to nothing may come within an evaluation, after a resume.
                 let gradient = next.commit.and_then(|_| state.sum.take());
                 let average = match next.to_average || next.direction.is_some() {

@@ -62,6 +62,9 @@ pub(super) struct Vectors<const D: usize> {
     direction: Option<Tensor<2>>,
     /// Steps and gradient changes by slot, `[m, n]` each.
     pairs: Option<[Tensor<2>; 2]>,
+    /// The square root of the metric, `[1, n]`, once it was wanted: the inner optimizer's state stands still beside these
+    /// vectors. In no record, since it follows from that state.
+    root_metric: Option<Tensor<2>>,
 }
 
 impl<const D: usize> SwitchingState<D> {
@@ -86,6 +89,15 @@ impl<const D: usize> SwitchingState<D> {
             Some(average) if decay > 0.0 => average.mul_scalar(decay) + iterate.clone().mul_scalar(1.0 - decay),
             _ => iterate.clone(),
         });
+    }
+
+    /// The square root of the metric where the inner optimizer leaves a diagonal, as one row.
+    pub(super) fn root_metric(&mut self, inner: &Inner) -> Option<Tensor<2>> {
+        let root = &mut self.vectors.as_mut()?.root_metric;
+        if root.is_none() {
+            *root = inner.root_metric::<D>(self.inner.as_ref()?);
+        }
+        root.clone()
     }
 
     /// Add a share of a gradient to the sum; at the end divide by the total.
@@ -116,7 +128,7 @@ pub(super) fn squared_norm(row: &Tensor<2>) -> Tensor<1> {
 
 impl<const D: usize> Vectors<D> {
     pub fn at(base: Tensor<D>) -> Self {
-        Self { base, gradient: None, direction: None, pairs: None }
+        Self { base, gradient: None, direction: None, pairs: None, root_metric: None }
     }
 
     /// This tensor's contribution at the end of an evaluation whose gradient is `g`: `[gg]` before the first direction,
@@ -219,6 +231,7 @@ impl<const D: usize> Vectors<D> {
             gradient: self.gradient.map(&f),
             direction: self.direction.map(&f),
             pairs: self.pairs.map(|pairs| pairs.map(&f)),
+            root_metric: self.root_metric.map(&f),
         }
     }
 }
@@ -420,7 +433,8 @@ impl<const D: usize> RecordState for SwitchingState<D> {
         let (sum, gradient, direction) = (row("sum"), row("gradient"), row("direction"));
         let pairs = row("steps").zip(row("changes")).map(|(s, y)| [s, y]);
         let average = saved.take("average", device);
-        let vectors = saved.take("base", device).map(|base| Vectors { base, gradient, direction, pairs });
+        let vectors = saved.take("base", device);
+        let vectors = vectors.map(|base| Vectors { gradient, direction, pairs, ..Vectors::at(base) });
         Some(Self {
             origin: Origin::Record(Ok(header.room)),
             ticket: header.ticket,
