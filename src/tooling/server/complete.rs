@@ -59,8 +59,8 @@ impl Site<'_> {
         let kind = owner.kinds().next().filter(|_| shape.properties().next().is_none());
         let kind = kind.and_then(|(_, variant)| Some(("kind", variant.property("kind")?)));
         let mut items = Vec::new();
-        let fits = |key: &str| !present(key) && !(self.part && key == "$schema");
-        for (key, shape) in shape.properties().chain(kind).filter(|(key, _)| fits(key)) {
+        let left_out = |key: &str| present(key) || self.part && key == "$schema";
+        for (key, shape) in shape.properties().chain(kind).filter(|(key, _)| !left_out(key)) {
             let mut insert = format!("\"{}\"", self.escape(key));
             if !property.is_some_and(|property| property.has_colon) {
                 let value = match key {
