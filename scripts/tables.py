@@ -6,7 +6,7 @@ import sys
 part, tables = sys.argv[1], sys.stdin.read().strip()
 results = pathlib.Path("RESULTS.md")
 sections = re.split(r"^(?=## )", results.read_text(), flags=re.MULTILINE)
-found = [i for i, section in enumerate(sections) if f"`scripts/results.sh {part}`" in section]
+found = [i for i, section in enumerate(sections) if f"scripts/results.sh {part}`" in section]
 if len(found) != 1 or not tables:
     sys.exit(f"{part}: {'no tables' if not tables else f'{len(found)} sections of RESULTS.md name it'}, nothing written")
 lines = sections[found[0]].splitlines()
