@@ -19,7 +19,7 @@ if [ -z "${BIN:-}" ]; then
   BIN=target/release/examples
 fi
 export RAYON_NUM_THREADS=1 OMP_NUM_THREADS=1
-# glibc else gives the large buffers of every operation back to the system: half the time with batches of 512.
+# glibc else gives the large buffers of every operation back to the system, which took half of the processor's time at batches of 512.
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184
 
 run() { # folder, program, options

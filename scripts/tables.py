@@ -7,8 +7,11 @@ part, tables = sys.argv[1], sys.stdin.read().strip()
 results = pathlib.Path("RESULTS.md")
 sections = re.split(r"^(?=## )", results.read_text(), flags=re.MULTILINE)
 found = [i for i, section in enumerate(sections) if f"scripts/results.sh {part}`" in section]
-if len(found) != 1 or not tables:
-    sys.exit(f"{part}: {'no tables' if not tables else f'{len(found)} sections of RESULTS.md name it'}, nothing written")
+if not tables:
+    print(f"{part}: no finished run, nothing written")
+    sys.exit()
+if len(found) != 1:
+    sys.exit(f"{part}: {len(found)} sections of RESULTS.md name it, nothing written")
 lines = sections[found[0]].splitlines()
 # From the first caption to the last row; the words before and behind stay.
 inside = [i for i, line in enumerate(lines) if line.startswith("|") or re.match(r"\S+, \S+ \([\d,]+ parameters\), ", line)]
