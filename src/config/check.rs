@@ -152,6 +152,11 @@ impl Walk {
                 }
                 continue;
             }
+            if let Some(now) = deprecated(object, key) {
+                let problem = Problem::DeprecatedKey { key: key.clone(), owner: owner(), now };
+                self.report(path, Spot::Key, problem);
+                continue;
+            }
             let mut valid: Vec<String> = properties.keys().cloned().collect();
             valid.sort();
             let nearest = named_elsewhere(key, &valid).or_else(|| nearest(key, &valid));
@@ -271,6 +276,17 @@ fn show(value: &Value) -> String {
 /// Names as a list of words.
 pub(super) fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+}
+
+/// Keys of earlier versions: the kind of their object, and what has taken their place.
+const DEPRECATED: [(&str, &str, Option<&str>); 3] =
+    [("loss_slope", "longest", Some("windows")), ("loss_slope", "shortest", None), ("loss_slope", "share", None)];
+
+/// What has taken the place of a key that an earlier version read in this object, where that is not there too.
+fn deprecated(object: &Map<String, Value>, key: &str) -> Option<Option<String>> {
+    let of = object.get("kind")?.as_str()?;
+    let (.., now) = DEPRECATED.iter().find(|(kind, was, _)| (*kind, *was) == (of, key))?;
+    Some(now.filter(|now| !object.contains_key(*now)).map(Into::into))
 }
 
 /// What a key of another library, or of the literature, is called here.

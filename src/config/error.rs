@@ -134,6 +134,16 @@ pub enum Problem {
         /// All valid keys there.
         valid: Vec<String>,
     },
+    /// A key of an earlier version.
+    #[error("\"{key}\" in {owner} is a key of an earlier version; {}", replacement(now))]
+    DeprecatedKey {
+        /// The key.
+        key: String,
+        /// The object it stands in, with its kind.
+        owner: String,
+        /// The key that has taken its place, if one has.
+        now: Option<String>,
+    },
     /// The same key twice in one object.
     #[error("duplicate key \"{key}\" in {owner}; it is first given at {first}")]
     DuplicateKey {
@@ -223,6 +233,7 @@ impl Problem {
             Self::NotUtf8 => "not-utf8",
             Self::Syntax(_) => "syntax",
             Self::UnknownKey { .. } => "unknown-key",
+            Self::DeprecatedKey { .. } => "deprecated-key",
             Self::DuplicateKey { .. } => "duplicate-key",
             Self::MissingKey { .. } => "missing-key",
             Self::MissingKind { .. } => "missing-kind",
@@ -239,6 +250,7 @@ impl Problem {
     pub fn nearest(&self) -> Option<&str> {
         match self {
             Self::UnknownKey { nearest, .. } | Self::UnknownName { nearest, .. } => nearest.as_deref(),
+            Self::DeprecatedKey { now, .. } => now.as_deref(),
             _ => None,
         }
     }
@@ -248,5 +260,12 @@ fn choice(what: &str, nearest: &Option<String>, valid: &[String]) -> String {
     match nearest {
         Some(nearest) => format!("did you mean \"{nearest}\"?"),
         None => format!("valid {what} are {}", super::check::quoted(valid)),
+    }
+}
+
+fn replacement(now: &Option<String>) -> String {
+    match now {
+        Some(now) => format!("write \"{now}\" in its place"),
+        None => "remove it".into(),
     }
 }

@@ -56,6 +56,19 @@ local function run()
   end
   check('nothing is left to tell', #told(0) == 0, vim.diagnostic.get(buffer))
 
+  -- A key of an earlier version is struck out, and replaced.
+  set({ '{ "detector": { "kind": "loss_slope", "longest": 8 } }' })
+  found = told(1)
+  check('a deprecated key is told', found[1] and found[1]._tags and found[1]._tags.deprecated, found)
+  range = { start = { line = 0, character = 40 }, ['end'] = { line = 0, character = 40 } }
+  actions = ask('textDocument/codeAction', 1, 40, { range = range, context = { diagnostics = {} } }) or {}
+  fix = vim.tbl_filter(function(action) return action.title == 'Change to "windows"' end, actions)[1]
+  check('a replacement is on offer', fix and fix.isPreferred, actions)
+  if fix then
+    vim.lsp.util.apply_workspace_edit(fix.edit, 'utf-16')
+    check('and replaces', text():find('"windows": 8', 1, true), text())
+  end
+
   -- Completion: what is offered, and the buffer after taking it.
   set({ '{ "window": 3, "det" }' })
   local items = ask('textDocument/completion', 1, 19) or {}

@@ -279,6 +279,16 @@ fn code_actions_put_right_what_can_be() {
     for (marked, title, expected) in [
         ("{ \"metric\": \"|iner\" }", "Change to \"inner\"", "{ \"metric\": \"inner\" }"),
         ("{ \"metric\": \"|xyz\" }", "Change to \"identity\"", "{ \"metric\": \"identity\" }"),
+        (
+            "{ \"detector\": { \"kind\": \"loss_slope\", \"|longest\": 8 } }",
+            "Change to \"windows\"",
+            "{ \"detector\": { \"kind\": \"loss_slope\", \"windows\": 8 } }",
+        ),
+        (
+            "{ \"detector\": { \"kind\": \"loss_slope\", \"|longest\": 8, \"windows\": 9 } }",
+            "Remove \"longest\"",
+            "{ \"detector\": { \"kind\": \"loss_slope\", \"windows\": 9 } }",
+        ),
         ("{ \"window\": 3, \"|xyz\": [1] }", "Remove \"xyz\"", "{ \"window\": 3 }"),
         ("{ \"window\": 3, \"|window\": 4 }", "Remove \"window\"", "{ \"window\": 3 }"),
         (

@@ -51,7 +51,7 @@ pub(super) fn actions(text: &str, pointer: &str, range: Range<usize>, diagnostic
                     fix(format!("Make it \"{kind}\""), object.map(|object| edit::prepend(text, object, &insert)));
                 }
             }
-            Problem::UnknownKey { .. } | Problem::DuplicateKey { .. } => {
+            Problem::UnknownKey { .. } | Problem::DeprecatedKey { .. } | Problem::DuplicateKey { .. } => {
                 if let Some(nearest) = diagnostic.problem.nearest() {
                     fix(format!("Change to \"{nearest}\""), Some((at.clone(), format!("\"{nearest}\""))));
                 }

@@ -12,11 +12,11 @@ use lsp_types::request::{
 };
 use lsp_types::{
     CodeAction, CodeActionKind, CodeActionOptions, CodeActionParams, CompletionOptions, CompletionParams,
-    DiagnosticRelatedInformation, DiagnosticSeverity, DidChangeConfigurationParams, DidChangeTextDocumentParams,
-    DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentFormattingParams, DocumentSymbolParams,
-    DocumentSymbolResponse, HoverParams, InitializeParams, Location, NumberOrString, OneOf, PositionEncodingKind,
-    PublishDiagnosticsParams, ServerCapabilities, TextDocumentPositionParams, TextDocumentSyncCapability,
-    TextDocumentSyncKind, TextEdit, Uri, WorkspaceEdit,
+    DiagnosticRelatedInformation, DiagnosticSeverity, DiagnosticTag, DidChangeConfigurationParams,
+    DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentFormattingParams,
+    DocumentSymbolParams, DocumentSymbolResponse, HoverParams, InitializeParams, Location, NumberOrString, OneOf,
+    PositionEncodingKind, PublishDiagnosticsParams, ServerCapabilities, TextDocumentPositionParams,
+    TextDocumentSyncCapability, TextDocumentSyncKind, TextEdit, Uri, WorkspaceEdit,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -296,8 +296,10 @@ impl Subject<'_> {
             let location = Location::new(self.uri.clone(), lines.range(place.bytes.clone()));
             vec![DiagnosticRelatedInformation { location, message: message.into() }]
         });
+        let deprecated = matches!(diagnostic.problem, Problem::DeprecatedKey { .. });
         lsp_types::Diagnostic {
             range: range.unwrap_or_default(),
+            tags: deprecated.then(|| vec![DiagnosticTag::DEPRECATED]),
             severity: Some(DiagnosticSeverity::ERROR),
             code: Some(NumberOrString::String(diagnostic.problem.code().into())),
             source: Some(NAME.into()),
