@@ -3,6 +3,8 @@
 
     gpu-check/run                    # libtorch-cuda:0 and cuda:0
     MODELS=small EPOCHS=60 gpu-check/run flex libtorch
+
+LIMIT is the time each program may take, in seconds (900).
 """
 import datetime
 import json
@@ -17,6 +19,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 MODELS = os.environ.get("MODELS", "small,vit-mlp,vgg5,vit-10m")
 EPOCHS = os.environ.get("EPOCHS", "60")
+LIMIT = float(os.environ.get("LIMIT", "900"))
 ENV = dict(os.environ)
 
 
@@ -27,13 +30,13 @@ def output(*command):
         return None
 
 
-def run(program, *args, device=None, limit=900):
+def run(program, *args, device=None):
     """Exit code, seconds and output of one of the programs."""
     env = {**ENV, "OVERHEAD_MODELS": MODELS, **({"BURN_CONVEXITY_DEVICE": device} if device else {})}
     start = time.monotonic()
     try:
         done = subprocess.run([HERE / program, *args], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, timeout=limit)
+                              text=True, timeout=LIMIT)
         code, text = done.returncode, done.stdout
     except subprocess.TimeoutExpired as late:
         code, text = "timeout", late.stdout.decode(errors="replace") if late.stdout else ""

@@ -12,7 +12,7 @@ use burn::train::{
     TrainStep,
 };
 
-use crate::optimizer::{ConvexitySwitching, Driven, Phase, drive, flags_on, inspect, without_flags};
+use crate::optimizer::{ConvexitySwitching, Driven, Phase, Work, drive, flags_on, inspect, without_flags};
 
 /// A training output that shows its loss.
 ///
@@ -154,6 +154,7 @@ where
     type Output = M::Output;
 
     fn step(&self, item: Self::Input) -> TrainOutput<Self::Output> {
+        let _work = self.switching.under_way(Work::Evaluation);
         let model = &self.driven.trial;
         let convex = self.switching.phase() == Phase::Convex;
         let output = if convex {

@@ -35,11 +35,12 @@ pub use state::SwitchingState;
 
 pub(crate) use drive::{Driven, drive, flags_on, inspect, without_flags};
 pub(crate) use room::{Room, Snapshot};
+pub(crate) use state::Work;
 
 use inner::Inner;
 use own_loop::OwnLoop;
 use room::{Parts, Plan, Resort};
-use state::{Origin, Shared, Vectors, squared_norm};
+use state::{Origin, Shared, UnderWay, Vectors, squared_norm};
 
 /// An optimizer that starts as Adam, sees when the loss has become convex, and goes on with a second-order method.
 ///
@@ -117,6 +118,11 @@ impl ConvexitySwitching {
         self.shared.room()
     }
 
+    /// To be held while some work is done.
+    pub(crate) fn under_way(&self, work: Work) -> UnderWay<'_> {
+        UnderWay(&self.shared, work)
+    }
+
     /// Make a restored state this optimizer's own; the tensor that came first brings the room along.
     fn adopt<const D: usize>(&self, state: &mut SwitchingState<D>, device: &Device) {
         let record = match &mut state.origin {
@@ -173,6 +179,7 @@ impl Optimizer for ConvexitySwitching {
             return (tensor, state);
         }
         let mut state = state.unwrap_or_else(|| SwitchingState::new(self.shared.clone()));
+        let _work = self.under_way(Work::Step);
         self.adopt(&mut state, &tensor.device());
         let orders = self.room().enter(&mut state.ticket, lr, tensor.dtype(), columns);
         let inner = &self.shared.inner;

@@ -9,7 +9,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
 use burn::tensor::Tensor;
 
 use super::drive::{Driven, carry_out, drive, inspect, stand_in};
-use super::{ConvexitySwitching, Phase};
+use super::{ConvexitySwitching, Phase, Work};
 
 /// What one call of [`ConvexitySwitching::step_with`] did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -150,12 +150,15 @@ impl ConvexitySwitching {
             outcome.evaluations += 1;
             (driven, iterated) = match &mut forward {
                 Some(forward) if values_only => {
+                    let _work = self.under_way(Work::Evaluation);
                     let value = forward(&driven.trial).into_data().iter::<f64>().next().unwrap_or(f64::NAN);
                     self.room().observe_value(value);
                     carry_out(self, optim, &lr, driven)
                 }
                 _ => drive(self, optim, &lr, driven, |optim, model| {
+                    let work = self.under_way(Work::Evaluation);
                     let (loss, grads) = objective(&model);
+                    drop(work);
                     inspect(self, &model, &[&grads], optim);
                     self.room().feed.losses.push(loss.without_autodiff());
                     optim.step(lr.clone(), model, grads)

@@ -28,6 +28,25 @@ impl Shared {
     }
 }
 
+/// Work of a model or of the device, which may panic: that is told as it goes through.
+pub(crate) enum Work {
+    /// Loss and gradient of a batch.
+    Evaluation,
+    /// The step of one parameter.
+    Step,
+}
+
+/// Work under way.
+pub(crate) struct UnderWay<'a>(pub &'a Shared, pub Work);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            log::error!("{}", self.0.room().interruption(&self.1));
+        }
+    }
+}
+
 /// Where a state comes from.
 #[derive(Clone)]
 pub(super) enum Origin {

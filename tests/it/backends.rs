@@ -1,10 +1,12 @@
 //! A training on the device under test beside the same on `flex`.
 
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
-use burn_convexity::{EventKind, Report};
+use burn_convexity::{EventKind, Phase, Report};
 use serde_json::json;
 
-use crate::support::{Batch, Net, config, device, objective, points};
+use crate::support::{Batch, Net, all, config, device, objective, points, swap_at};
 
 /// The windows and evaluations of a training in minibatches, then over everything; swaps and hand-backs by window; the
 /// loss at the end.
@@ -31,7 +33,7 @@ fn train(device: &Device) -> (Vec<Report>, Vec<(u64, String)>, f64) {
         let batch = if convex { &whole } else { &batches[call % batches.len()] };
         let outcome;
         (net, outcome) = switching.step_with(1e-2, net, objective(batch));
-        convex = switching.phase() == burn_convexity::Phase::Convex;
+        convex = switching.phase() == Phase::Convex;
         if convex && outcome.loss.is_some() && switching.counters().iterations >= 15 {
             break;
         }
@@ -58,4 +60,38 @@ fn the_device_under_test_swaps_in_the_same_window_as_flex_and_descends_as_far() 
     }
     // Fifteen iterations of L-BFGS amplify them.
     assert!((our_loss / their_loss).ln().abs() < 0.5, "{our_loss} {their_loss}");
+}
+
+/// The squared norm of a module's gradients, summed by the host in f64.
+struct SquaredNorm<'a>(&'a GradientsParams, f64);
+
+impl ModuleVisitor for SquaredNorm<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let grad = self.0.get::<D>(param.id).expect("every parameter has one");
+        self.1 += grad.into_data().iter::<f64>().map(|value| value * value).sum::<f64>();
+    }
+}
+
+/// A GPU's matrix units may round what they multiply to TF32, which keeps three decimals.
+#[test]
+fn norms_have_the_accuracy_of_f32_in_both_phases() {
+    let (mut net, batch) = (Net::new(48, 3), all(60));
+    let switching = config(json!({ "window": 1, "detector": swap_at(4) })).init().expect("valid");
+    let reports = switching.reports();
+    let mut norms = Vec::new();
+    for _ in 0..12 {
+        (net, _) = switching.step_with(1e-2, net, |net| {
+            let (loss, grads) = objective(&batch)(net);
+            let mut squared = SquaredNorm(&grads, 0.0);
+            net.visit(&mut squared);
+            norms.push(squared.1.sqrt());
+            (loss, grads)
+        });
+    }
+    let reports: Vec<Report> = reports.try_iter().collect();
+    assert_eq!(reports.len(), norms.len());
+    assert!(reports.iter().filter(|report| report.phase == Phase::Convex).count() > 8);
+    for (report, norm) in reports.iter().zip(norms) {
+        assert!((report.observation.mean_norm / norm - 1.0).abs() < 2e-6, "{norm} {:?}", report.observation);
+    }
 }

@@ -31,6 +31,7 @@ mod convex;
 mod device_name;
 mod host;
 mod hostile;
+mod interrupted;
 mod learner;
 mod long_run;
 mod metamorphic;

@@ -10,6 +10,7 @@ use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Work;
 use super::event::{Counters, Event, EventKind, Phase, Report};
 use super::gather::Gather;
 use crate::convex::direction::{Direction, Products};
@@ -311,6 +312,22 @@ impl Room {
             self.book.events.remove(0);
         }
         self.book.events.push(event);
+    }
+
+    /// What to do about a panic in the middle of some work.
+    pub fn interruption(&self, work: &Work) -> String {
+        let phase = self.book.phase;
+        let (work, after) = match work {
+            Work::Evaluation => ("an evaluation", "the optimizer is as it was before the evaluation"),
+            Work::Step => ("the step of a parameter", "go on from the last record"),
+        };
+        let pairs = match phase {
+            Phase::NonConvex => String::new(),
+            Phase::Convex => format!(" or `direction.memory`, of which a pair takes {} bytes", 2 * self.book.bytes),
+        };
+        format!(
+            "a panic in {work} of the {phase} phase: where the device's memory ran out, lower the batch size{pairs}; {after}"
+        )
     }
 
     /// The convex phase cannot begin, or not go on; in the non-convex phase this matters only once a swap is due.
