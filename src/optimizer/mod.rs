@@ -27,7 +27,10 @@ mod gather;
 mod inner;
 mod own_loop;
 mod room;
+mod rows;
 mod state;
+mod vectors;
+mod whole;
 
 pub use event::{Counters, Event, EventKind, Phase, Report};
 pub use own_loop::StepOutcome;
@@ -39,8 +42,9 @@ pub(crate) use state::Work;
 
 use inner::Inner;
 use own_loop::OwnLoop;
-use room::{Parts, Plan, Resort};
-use state::{Origin, Shared, UnderWay, Vectors, squared_norm};
+use room::{Orders, Parts, Plan, Resort};
+use state::{Origin, Shared, UnderWay};
+use whole::Visit;
 
 /// An optimizer that starts as Adam, sees when the loss has become convex, and goes on with a second-order method.
 ///
@@ -136,7 +140,7 @@ impl ConvexitySwitching {
         };
         let mut room = self.shared.room();
         let loaded = match record {
-            Ok(Some(bytes)) if !room.feed.lost => room.load(&bytes).inspect(|()| {
+            Ok(Some(carried)) if !room.feed.lost => room.load(*carried, device).inspect(|()| {
                 let phase = room.phase();
                 room.event(EventKind::Resumed { phase });
             }),
@@ -154,9 +158,7 @@ impl ConvexitySwitching {
         if room.refusal().is_some() || !room.has_read() {
             // Never half-loaded: a record that is refused or not read yet leaves the inner optimizer's state and no more.
             state.ticket = room.blank_ticket();
-            state.sum = None;
-            state.average = None;
-            state.vectors = None;
+            state.kept = None;
         }
         drop(room);
         state.origin = Origin::Live(self.shared.clone());
@@ -182,75 +184,53 @@ impl Optimizer for ConvexitySwitching {
         let _work = self.under_way(Work::Step);
         self.adopt(&mut state, &tensor.device());
         let orders = self.room().enter(&mut state.ticket, lr, tensor.dtype(), columns);
+        let Orders { slot, l2, .. } = orders;
         let inner = &self.shared.inner;
-        let root_metric = |state: &mut SwitchingState<D>| orders.metric.then(|| state.root_metric(inner)).flatten();
-        let parameters = || tensor.clone().reshape([1, columns]);
+        let row = |tensor: &Tensor<D>| tensor.clone().reshape([1, columns]);
+        let root = orders.root.then(|| match &state.inner {
+            Some(state) => inner.root_metric::<D>(state).unwrap_or_else(|| row(&tensor).ones_like()),
+            None => row(&tensor).ones_like(),
+        });
+        let parameters = orders.parameters.then(|| row(&tensor));
         let tensor = match orders.plan {
-            Plan::Inner { share, close, average } => {
-                // Left over where a parameter sat out the pass that handed back.
-                let base = state.vectors.take().map(|vectors| vectors.base);
-                let grad = match orders.l2 > 0.0 {
-                    true => grad + tensor.clone().mul_scalar(orders.l2),
+            Plan::Inner { average, .. } => {
+                let awaited = orders.awaited.map(|base| base.to_device(&tensor.device()).reshape(tensor.shape()));
+                let base = state.kept.take().or(awaited);
+                let grad = match l2 > 0.0 {
+                    true => grad + tensor.clone().mul_scalar(l2),
                     false => grad,
                 };
-                let row = grad.clone().reshape([1, columns]);
-                self.room().push_norm(squared_norm(&row));
-                state.add(row, share, close);
-                if let Some(mean) = close.and_then(|_| state.sum.take()) {
-                    let penalty = (orders.l2 > 0.0).then(|| squared_norm(&parameters()));
-                    self.room().push_products([Some(squared_norm(&mean)), penalty, None]);
-                }
+                let gradient = row(&grad);
                 let (tensor, after) = inner.step(lr, base.unwrap_or(tensor), grad, state.inner.take());
                 state.inner = after;
-                if let Some(decay) = average {
-                    state.take_average(&tensor, decay);
-                }
                 if orders.keep {
-                    state.vectors = Some(Vectors::at(tensor.clone()));
+                    state.kept = Some(tensor.clone());
                 }
+                let iterate = average.map(|_| row(&tensor));
+                self.room().bring(Visit { slot, gradient, parameters, iterate });
                 tensor
             }
-            Plan::Collect { share, first, close } => {
-                if first {
-                    state.sum = None;
+            Plan::Collect { .. } => {
+                if parameters.is_some() {
+                    // From here on it is among the vectors.
+                    state.kept = None;
                 }
-                state.add(grad.reshape([1, columns]), share, close);
-                if close.is_some()
-                    && let Some(mean) = state.sum.take()
-                {
-                    let penalty = (orders.l2 > 0.0).then(|| squared_norm(&parameters()));
-                    let gradient = match orders.l2 > 0.0 {
-                        true => mean + parameters().mul_scalar(orders.l2),
-                        false => mean,
-                    };
-                    let norm = squared_norm(&gradient);
-                    state.vectors.get_or_insert_with(|| Vectors::at(tensor.clone()));
-                    let gradient = match root_metric(&mut state) {
-                        Some(root) => gradient * root,
-                        None => gradient,
-                    };
-                    let products = state.vectors.as_ref().map(|vectors| vectors.products(&gradient));
-                    self.room().push_products([Some(norm), penalty, products]);
-                    state.sum = Some(gradient);
-                }
+                let mut room = self.room();
+                room.bring_root(slot, root);
+                room.bring(Visit { slot, gradient: row(&grad), parameters, iterate: None });
                 tensor
             }
             Plan::Apply(next) => {
-                let root = root_metric(&mut state);
-                // A move that commits to nothing may come within an evaluation, after a resume.
-                let gradient = next.commit.and_then(|_| state.sum.take());
-                let average = match next.to_average || next.direction.is_some() {
-                    true => state.average.take().filter(|_| next.to_average),
-                    false => None,
-                };
-                let tensor = match &mut state.vectors {
-                    Some(vectors) => vectors.apply(tensor, gradient, &next, root, average),
-                    None => tensor,
+                let mut room = self.room();
+                let point = room.point(slot, next.step, root.as_ref());
+                room.bring_root(slot, root);
+                let tensor = match point {
+                    Some(point) => point.to_device(&tensor.device()).reshape(tensor.shape()),
+                    None => state.kept.clone().unwrap_or(tensor),
                 };
                 if matches!(next.outcome, Outcome::HandBack { .. }) {
                     // Where an earlier point is shown, this one is in no model's record.
-                    let kept = orders.keep.then(|| Vectors::at(tensor.clone()));
-                    (state.vectors, state.sum, state.average) = (kept, None, None);
+                    state.kept = orders.keep.then(|| tensor.clone());
                 }
                 tensor
             }

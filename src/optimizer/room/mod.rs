@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::Work;
 use super::event::{Counters, Event, EventKind, Phase, Report};
 use super::gather::Gather;
+use super::whole::{Visit, Whole};
 use crate::convex::direction::{Direction, Products};
 use crate::convex::line_search::LineSearch;
 use crate::convex::{Descent, Evaluation, Move, Note, Outcome, SafeResort};
@@ -22,7 +23,8 @@ use crate::error::Refusal;
 mod plan;
 mod record;
 
-pub(crate) use plan::{Feed, Orders, Plan, SharedMove, Ticket};
+pub(crate) use plan::{Feed, Orders, Plan, Ticket};
+pub(crate) use record::Carried;
 
 /// Passes of a window where nothing else tells: no tracked loader and no configured number.
 const DEFAULT_WINDOW: u64 = 100;
@@ -96,12 +98,12 @@ struct Book {
     slots: Vec<u64>,
     lr: f64,
     tally: Tally,
-    /// Scalars of the open pass: squared norms or losses, and the inner products of an evaluation's end.
+    /// Scalars of the open pass: squared norms or losses.
     pass_scalars: Gather,
     norms: usize,
     losses: usize,
-    products: Gather,
-    next: Option<SharedMove>,
+    /// Carried out by the vectors and waiting for the tensors: without its coefficients.
+    next: Option<Move>,
     events: Vec<Event>,
     counters: Counters,
     windows: u64,
@@ -140,6 +142,7 @@ pub(crate) struct Room {
     detector: Box<dyn SwapDetector>,
     descent: Option<Descent>,
     book: Book,
+    whole: Whole,
     pub feed: Feed,
     thread: Option<ThreadId>,
     /// Records read so far.
@@ -171,7 +174,6 @@ impl Room {
             pass_scalars: Gather::default(),
             norms: 0,
             losses: 0,
-            products: Gather::default(),
             next: None,
             events: Vec::new(),
             counters: Counters::default(),
@@ -193,6 +195,7 @@ impl Room {
             detector,
             descent: None,
             book,
+            whole: Whole::default(),
             feed: Feed::default(),
             thread: None,
             records: 0,
@@ -248,7 +251,13 @@ impl Room {
 
     /// Plan a pass that goes to the trial point.
     pub fn go_to_trial(&mut self) {
-        self.book.next = Some(SharedMove::new(Move { step: self.trial_step(), ..Move::default() }));
+        self.go(Move { step: self.trial_step(), ..Move::default() });
+    }
+
+    /// Have the vectors carry out a move, and the tensors go there in the next pass.
+    fn go(&mut self, next: Move) {
+        self.whole.apply(&next);
+        self.book.next = Some(Move { direction: None, ..next });
     }
 
     /// The point left behind has been passed.
@@ -273,11 +282,11 @@ impl Room {
         let mut notes = Vec::new();
         let next = descent.observe_value(value, &mut notes);
         notes.into_iter().for_each(|note| self.note(note));
-        self.book.next = Some(SharedMove::new(next));
+        self.go(next);
     }
 
     /// The move that waits for the next pass.
-    pub fn pending(&self) -> Option<SharedMove> {
+    pub fn pending(&self) -> Option<Move> {
         self.book.next.clone()
     }
 
@@ -344,6 +353,7 @@ impl Room {
             return;
         }
         let reason = refusal.to_string();
+        self.whole.forget_average();
         self.book.refusal = Some(refusal.clone());
         self.event(EventKind::Refused { refusal });
         if self.book.phase == Phase::Convex {
@@ -427,11 +437,53 @@ impl Room {
         self.book.seen += 1;
         self.book.elements += elements;
         self.book.bytes += elements * dtype.size();
+        self.whole.greet(slot, elements);
+        let (plan, l2) = (self.book.plan.clone(), self.parts.l2);
+        let enters = matches!(plan, Plan::Collect { close: Some(_), .. }) && self.whole.enters();
         Orders {
-            plan: self.book.plan.clone(),
-            metric: self.parts.metric,
-            l2: self.parts.l2,
+            slot,
+            l2,
+            parameters: enters || (l2 > 0.0 && matches!(plan, Plan::Inner { close: Some(_), .. })),
+            root: self.parts.metric && (enters || self.whole.wants_roots()),
+            awaited: match plan {
+                Plan::Inner { .. } => self.whole.awaited(slot),
+                _ => None,
+            },
+            plan,
             keep: self.book.left.is_some(),
+        }
+    }
+
+    /// What a tensor has to give in this pass.
+    pub fn bring(&mut self, visit: Visit) {
+        self.whole.bring(visit);
+        // The last of them, as far as the pass before can tell: no gradient outlives its pass.
+        if self.book.seen == self.book.tensors {
+            self.take_up();
+        }
+    }
+
+    /// The root of a tensor's metric, where it was asked for.
+    pub fn bring_root(&mut self, slot: usize, root: Option<Tensor<2>>) {
+        self.whole.bring_root(slot, root);
+    }
+
+    /// Where a tensor goes in a pass that carries out a move.
+    pub fn point(&mut self, slot: usize, step: f64, root: Option<&Tensor<2>>) -> Option<Tensor<2>> {
+        self.whole.point(slot, step, root)
+    }
+
+    /// Add up what was brought in the open pass.
+    fn take_up(&mut self) {
+        let (share, decay) = match self.book.plan {
+            Plan::Inner { share, average, .. } => (share, average.unwrap_or(0.0)),
+            Plan::Collect { share, .. } => (share, 0.0),
+            Plan::Apply(_) => return,
+        };
+        let norms = self.whole.take_up(share, decay);
+        if self.book.phase == Phase::NonConvex {
+            self.book.norms += norms.len();
+            norms.into_iter().for_each(|norm| self.book.pass_scalars.push(norm));
         }
     }
 
@@ -499,7 +551,9 @@ impl Room {
         let spends_batch = if reveal {
             // Behind an accepted point left behind the base point comes first; `drive` goes on to the trial point.
             let step = if self.book.left.is_some() { 0.0 } else { self.trial_step() };
-            self.book.plan = Plan::Apply(SharedMove::new(Move { step, ..Move::default() }));
+            let next = Move { step, ..Move::default() };
+            self.whole.apply(&next);
+            self.book.plan = Plan::Apply(next);
             self.feed.restart_epoch = true;
             false
         } else if let Some(next) = self.book.next.take() {
@@ -541,12 +595,13 @@ impl Room {
         let tally = &mut self.book.tally;
         if tally.passes == 0 {
             tally.unit = weight;
+            self.whole.begin();
         }
         let relative = weight / tally.unit;
         tally.passes += 1;
         tally.total += relative;
         tally.layout.push((relative, summed, 0, 0));
-        let (total, passes) = (tally.total, tally.passes);
+        let total = tally.total;
         let convex = self.book.phase == Phase::Convex;
         let configured = match convex {
             true => self.parts.evaluation_batches.filter(|_| !self.feed.own),
@@ -555,7 +610,7 @@ impl Room {
         let close = self.closes(configured).then_some(total);
         let share = relative / summed;
         self.book.plan = match convex {
-            true => Plan::Collect { share, first: passes == 1, close },
+            true => Plan::Collect { share, close },
             false => Plan::Inner { share, close, average: self.average_decay() },
         };
     }
@@ -573,23 +628,16 @@ impl Room {
         passes.is_multiple_of(AVERAGE_EVERY).then_some(decay)
     }
 
-    /// A tensor's squared gradient norm in the non-convex phase.
-    pub fn push_norm(&mut self, squared: Tensor<1>) {
-        self.book.pass_scalars.push(squared);
-        self.book.norms += 1;
-    }
-
-    /// A tensor's inner products at the end of a window or an evaluation.
-    pub fn push_products(&mut self, products: [Option<Tensor<1>>; 3]) {
-        products.into_iter().flatten().for_each(|products| self.book.products.push(products));
-    }
-
     /// All tensors have been visited: decide what is due. Does nothing where no pass is open.
     pub fn finish_pass(&mut self) {
         if !self.book.open {
             return;
         }
+        self.take_up();
         self.book.open = false;
+        if self.book.phase == Phase::Convex {
+            self.whole.settle();
+        }
         if std::mem::take(&mut self.feed.orphans) {
             self.feed.lost = true;
             let reason = "the parameter that carries the optimizer's decisions has no gradient any more".into();
@@ -633,13 +681,22 @@ impl Room {
     /// Read the window or evaluation back, the one synchronisation with the device, and decide.
     fn close(&mut self) {
         let tally = std::mem::take(&mut self.book.tally);
-        let products = std::mem::take(&mut self.book.products);
         if self.book.next.is_some() {
             return; // The phase is being left: this evaluation decides nothing any more.
         }
+        let closed = match self.book.phase {
+            Phase::NonConvex => {
+                let [norms, penalties] = self.whole.close_window(tally.total);
+                Some([norms, penalties, Gather::default()])
+            }
+            Phase::Convex => self.whole.close_evaluation(tally.total, self.parts.l2, self.trial_step()),
+        };
+        let Some([norms, penalties, products]) = closed else {
+            return self.leave("a parameter of the swap has no gradient any more".into());
+        };
         let layout = tally.layout;
-        let (scalars, products) = match Gather::read([tally.scalars, products]) {
-            Ok([scalars, products]) => (scalars, products),
+        let [scalars, norms, penalties, products] = match Gather::read([tally.scalars, norms, penalties, products]) {
+            Ok(values) => values,
             Err(reason) => {
                 return self.refuse(Refusal::Device { phase: self.book.phase.to_string(), reason });
             }
@@ -655,10 +712,8 @@ impl Room {
                 weights += relative;
             }
         }
-        let mut sums = sum_contributions(&products, self.book.seen).into_iter();
-        let norm = sums.next().unwrap_or(f64::NAN).sqrt();
-        let squares = if self.parts.l2 > 0.0 { sums.next().unwrap_or(f64::NAN) } else { 0.0 };
-        self.book.penalty = 0.5 * self.parts.l2 * squares;
+        let norm = norms.iter().sum::<f64>().sqrt();
+        self.book.penalty = 0.5 * self.parts.l2 * penalties.iter().sum::<f64>();
         let loss = (weights == tally.total && weights > 0.0).then(|| loss / weights + self.book.penalty);
         match self.book.phase {
             Phase::NonConvex => {
@@ -667,7 +722,10 @@ impl Room {
                 }
                 self.close_window(batch_norms / layout.len() as f64, norm, loss);
             }
-            Phase::Convex => self.close_evaluation(to_products(sums.as_slice()), norm, loss),
+            Phase::Convex => {
+                let products = sum_contributions(&products, self.whole.parts());
+                self.close_evaluation(to_products(&products), norm, loss);
+            }
         }
     }
 
@@ -779,7 +837,9 @@ impl Room {
         self.report(observation, step_length, next.commit.is_some());
         let leaves = matches!(next.outcome, Outcome::HandBack { .. });
         let stays = next.commit.is_none() && next.direction.is_none() && next.step == step && !leaves;
-        self.book.next = (!stays).then(|| SharedMove::new(next));
+        if !stays {
+            self.go(next);
+        }
     }
 
     fn note(&mut self, note: Note) {
@@ -810,6 +870,8 @@ impl Room {
             self.book.phase = Phase::NonConvex;
             self.book.averaged = 0;
             self.descent = None;
+            let (slots, pass) = (&self.book.slots, self.book.pass);
+            self.whole.leave(|slot| slots.get(slot) == Some(&pass));
             self.book.step_length = None;
             self.detector.rearm();
             let hold_off = self.book.hold_off;
@@ -823,14 +885,13 @@ impl Room {
     /// Leave the convex phase at the next pass, whatever was under way.
     pub fn leave(&mut self, reason: String) {
         self.book.tally = Tally::default();
-        self.book.products = Gather::default();
-        self.book.next = Some(SharedMove::new(Move { outcome: Outcome::HandBack { reason }, ..Move::default() }));
+        self.go(Move { outcome: Outcome::HandBack { reason }, ..Move::default() });
     }
 }
 
-/// Sum the tensors' contributions, which have one layout.
-fn sum_contributions(values: &[f64], tensors: usize) -> Vec<f64> {
-    let each = values.len() / tensors.max(1);
+/// Sum the rows' contributions, which have one layout.
+fn sum_contributions(values: &[f64], rows: usize) -> Vec<f64> {
+    let each = values.len() / rows.max(1);
     let mut sum = vec![0.0; each];
     for contribution in values.chunks_exact(each.max(1)) {
         sum.iter_mut().zip(contribution).for_each(|(sum, value)| *sum += value);

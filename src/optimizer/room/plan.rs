@@ -1,8 +1,6 @@
 //! What a pass is planned to be, and what is known of it beforehand.
 
-use std::sync::{Arc, OnceLock};
-
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::convex::Move;
@@ -14,60 +12,24 @@ pub(crate) enum Plan {
     /// Step the inner optimizer, add `share` times the gradient to the window's sum and take the iterate into the running
     /// average with the decay given.
     Inner { share: f64, close: Option<f64>, average: Option<f64> },
-    /// Stand still and add `share` times the gradient to the evaluation's sum, which is new in its `first` pass; divide by
-    /// `close` when it ends.
-    Collect { share: f64, first: bool, close: Option<f64> },
-    /// Carry out a move.
-    Apply(SharedMove),
-}
-
-/// A move, shared by the tensors that carry it out.
-#[derive(Clone, Debug)]
-pub(crate) struct SharedMove(Arc<(Move, OnceLock<Tensor<2>>)>);
-
-impl SharedMove {
-    pub fn new(next: Move) -> Self {
-        Self(Arc::new((next, OnceLock::new())))
-    }
-
-    /// The coefficients of the stored steps and gradient changes in the new direction, a row of each, where it has any:
-    /// uploaded once for all tensors of a device.
-    pub fn rows(&self, like: &Tensor<2>) -> Option<[Tensor<2>; 2]> {
-        let rows = self.direction.as_ref().map(|coefficients| &coefficients.rows).filter(|rows| !rows.is_empty())?;
-        let (device, dtype, pairs) = (like.device(), like.dtype(), rows.len() / 2);
-        let upload = || Tensor::from_data(TensorData::new(rows.clone(), [2, pairs]), (&device, dtype));
-        let shared = self.0.1.get_or_init(upload);
-        let both = if (shared.device(), shared.dtype()) == (device.clone(), dtype) { shared.clone() } else { upload() };
-        Some([both.clone().narrow(0, 0, 1), both.narrow(0, 1, 1)])
-    }
-}
-
-impl std::ops::Deref for SharedMove {
-    type Target = Move;
-
-    fn deref(&self) -> &Move {
-        &self.0.0
-    }
-}
-
-impl Serialize for SharedMove {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for SharedMove {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Move::deserialize(deserializer).map(Self::new)
-    }
+    /// Stand still and add `share` times the gradient to the evaluation's sum; divide by `close` when it ends.
+    Collect { share: f64, close: Option<f64> },
+    /// Go where a move leads that the vectors have carried out.
+    Apply(Move),
 }
 
 /// A pass's plan with the settings of the run.
 #[derive(Clone, Debug)]
 pub(crate) struct Orders {
     pub plan: Plan,
-    pub metric: bool,
+    pub slot: usize,
     pub l2: f64,
+    /// Bring the parameters as they are.
+    pub parameters: bool,
+    /// Bring the root of the metric.
+    pub root: bool,
+    /// Where to go first, by a tensor that sat out the end of the convex phase.
+    pub awaited: Option<Tensor<2>>,
     /// An accepted point left behind is shown in the place of the inner optimizer's: keep the latter in the states.
     pub keep: bool,
 }

@@ -1,22 +1,39 @@
 //! The room's part of the optimizer's record.
 
+use burn::tensor::{Device, TensorData};
 use serde_json::Value;
 
+use super::super::whole::{SavedRow, Whole};
 use super::{Book, EventKind, Room};
 use crate::convex::Descent;
 use crate::error::Refusal;
 
 /// The layout of the record this version writes and reads.
-pub(super) const LAYOUT: u32 = 2;
+pub(super) const LAYOUT: u32 = 3;
+
+/// What one tensor's part of a record carries for all.
+#[derive(Clone, Debug)]
+pub(crate) struct Carried {
+    /// The decisions.
+    pub book: Vec<u8>,
+    /// The vectors.
+    pub rows: Vec<(SavedRow, TensorData)>,
+}
 
 impl Room {
-    /// The record's bytes; reads waiting scalars back.
-    pub fn save(&mut self) -> Result<Vec<u8>, String> {
+    /// Everything shared; reads waiting scalars back. A pass that is complete ends here: its last gradients are in no
+    /// tensor's own part.
+    pub fn save(&mut self) -> Result<Carried, String> {
+        let complete = self.book.seen >= self.book.tensors;
+        match complete && self.is_plain() {
+            true => self.finish_pass(),
+            false => self.take_up(),
+        }
         self.book.detector = self.detector.state();
         self.book.descent = self.descent.as_ref().map_or(Value::Null, Descent::state);
         let mut bytes = Vec::new();
         ciborium::into_writer(&self.book, &mut bytes).map_err(|error| error.to_string())?;
-        Ok(bytes)
+        Ok(Carried { book: bytes, rows: self.whole.save() })
     }
 
     /// A record's content, where it has the layout of this version.
@@ -36,13 +53,14 @@ impl Room {
     }
 
     /// Go on from [`save`](Self::save).
-    pub fn load(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        let value = Self::open(bytes)?;
+    pub fn load(&mut self, carried: Carried, device: &Device) -> Result<(), Refusal> {
+        let value = Self::open(&carried.book)?;
         let unreadable = |reason: String| Refusal::RecordUnreadable { reason };
         let mut book: Book = value.deserialized().map_err(|error| unreadable(error.to_string()))?;
         if let Some(part) = difference(&book.config, &self.parts.config) {
             return Err(Refusal::RecordConfig { part });
         }
+        let whole = Whole::restore(carried.rows, device).map_err(unreadable)?;
         let restored = |error: crate::error::StateError| unreadable(error.to_string());
         self.detector.restore(book.detector.take()).map_err(restored)?;
         self.descent = None;
@@ -58,7 +76,7 @@ impl Room {
             self.feed.reveal |= self.feed.asked;
         }
         self.records += 1;
-        self.book = book;
+        (self.book, self.whole) = (book, whole);
         // What was told of this convex phase is among its events.
         let begun = self.book.events.iter().rposition(|event| matches!(event.kind, EventKind::Swap { .. }));
         let since = &self.book.events[begun.unwrap_or(0)..];

@@ -1,0 +1,166 @@
+//! The vectors of the convex phase.
+
+use burn::tensor::{Tensor, TensorData};
+
+use super::rows::{Seat, Vector};
+use crate::convex::Move;
+use crate::convex::direction::Coefficients;
+
+/// The vectors of the convex phase over the tensors of one device and element type, a row each; all but the points are in
+/// the metric's coordinates.
+#[derive(Clone, Debug)]
+pub(super) struct Vectors {
+    pub seats: Vec<Seat>,
+    /// The accepted point.
+    pub base: Tensor<2>,
+    /// The gradient there, `[1, n]`.
+    pub gradient: Option<Tensor<2>>,
+    /// The search direction, `[1, n]`.
+    pub direction: Option<Tensor<2>>,
+    /// Steps and gradient changes by slot, `[m, n]` each.
+    pub pairs: Option<[Tensor<2>; 2]>,
+    /// The square root of the metric. In no record, since it follows from the inner optimizer's state.
+    pub root_metric: Option<Tensor<2>>,
+    /// Where the parameters stand, once that is known. In no record: it follows from the others.
+    pub point: Option<Tensor<2>>,
+}
+
+/// Inner products of the rows of two matrices, as one vector.
+fn products(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<1> {
+    let [rows, _] = a.dims();
+    let [columns, _] = b.dims();
+    a.clone().matmul(b.clone().transpose()).reshape([rows * columns])
+}
+
+/// The squared norm of one row.
+pub(super) fn squared_norm(row: &Tensor<2>) -> Tensor<1> {
+    products(row, row)
+}
+
+/// `base + step * direction`, the direction given in the metric's coordinates.
+pub(super) fn along(
+    base: &Tensor<2>,
+    direction: Option<&Tensor<2>>,
+    step: f64,
+    root_metric: Option<&Tensor<2>>,
+) -> Tensor<2> {
+    let Some(direction) = direction.filter(|_| step != 0.0) else {
+        return base.clone();
+    };
+    let way = direction.clone().mul_scalar(step);
+    let way = match root_metric {
+        Some(root) => way * root.clone(),
+        None => way,
+    };
+    base.clone() + way
+}
+
+impl Vectors {
+    pub fn at(seats: Vec<Seat>, base: Tensor<2>) -> Self {
+        Self { seats, base, gradient: None, direction: None, pairs: None, root_metric: None, point: None }
+    }
+
+    /// Where the parameters stand after a move by `step`.
+    pub fn stand(&mut self, step: f64) -> Tensor<2> {
+        let point = || along(&self.base, self.direction.as_ref(), step, self.root_metric.as_ref());
+        let point = self.point.take().unwrap_or_else(point);
+        self.point.insert(point).clone()
+    }
+
+    /// A gradient in the metric's coordinates.
+    pub fn scaled(&self, gradient: Tensor<2>) -> Tensor<2> {
+        match &self.root_metric {
+            Some(root) => gradient * root.clone(),
+            None => gradient,
+        }
+    }
+
+    /// The contribution at the end of an evaluation whose gradient is `g`: `[gg]` before the first direction, then `g, y,
+    /// d` against themselves and the stored rows against `g, y, d`.
+    pub fn products(&self, g: &Tensor<2>) -> Tensor<1> {
+        let (Some(gradient), Some(direction)) = (&self.gradient, &self.direction) else {
+            return squared_norm(g);
+        };
+        let y = g.clone() - gradient.clone();
+        let vectors = Tensor::cat(vec![g.clone(), y, direction.clone()], 0);
+        let own = products(&vectors, &vectors);
+        match &self.pairs {
+            Some([s, y]) => Tensor::cat(vec![own, products(s, &vectors), products(y, &vectors)], 0),
+            None => own,
+        }
+    }
+
+    /// Carry out a move from the point where `g` is the objective's gradient.
+    pub fn apply(&mut self, g: Option<Tensor<2>>, next: &Move, average: &Vector) {
+        let here = self.point.take();
+        let new = next.commit.and(g);
+        if next.to_average
+            && let Some(here) = &here
+        {
+            // A parameter that no average was taken of stays where it is.
+            let whole = Vector(vec![super::rows::Row { seats: self.seats.clone(), values: here.clone() }]);
+            let average = whole.merge(average.clone(), |_, average| average).seated(&self.seats, here);
+            let way = average.map(|average| average - here.clone());
+            self.direction = match &self.root_metric {
+                Some(root) => way.map(|way| way / root.clone()),
+                None => way,
+            };
+        }
+        if let Some(coefficients) = &next.direction {
+            self.turn(coefficients, next.commit, new.as_ref());
+        }
+        if next.commit.is_some() {
+            self.base = here.unwrap_or_else(|| self.base.clone());
+            self.gradient = new;
+        }
+    }
+
+    /// Take a new direction, from the gradient at the point just committed to or, where none is, at the base point.
+    fn turn(&mut self, coefficients: &Coefficients, commit: Option<f64>, new: Option<&Tensor<2>>) {
+        if let (Some(slot), Some(step), Some(new)) = (coefficients.store, commit, new) {
+            self.store(slot, step, new, coefficients.rows.len() / 2);
+        }
+        let gradient = new.or(self.gradient.as_ref()).cloned();
+        let mut direction = gradient.map(|g| g.mul_scalar(coefficients.gradient));
+        if coefficients.direction != 0.0
+            && let (Some(d), Some(old)) = (direction.take(), self.direction.take())
+        {
+            direction = Some(d + old.mul_scalar(coefficients.direction));
+        }
+        if let Some([s, y]) = &self.pairs
+            && !coefficients.rows.is_empty()
+        {
+            let shape = [2, coefficients.rows.len() / 2];
+            let rows = TensorData::new(coefficients.rows.clone(), shape);
+            let rows: Tensor<2> = Tensor::from_data(rows, (&s.device(), s.dtype()));
+            let (of_s, of_y) = (rows.clone().narrow(0, 0, 1), rows.narrow(0, 1, 1));
+            direction = direction.map(|d| d + of_s.matmul(s.clone()) + of_y.matmul(y.clone()));
+        }
+        self.direction = direction;
+    }
+
+    /// Keep the pair of the accepted step in a slot, with room for at least `room` pairs.
+    fn store(&mut self, slot: usize, step: f64, new: &Tensor<2>, room: usize) {
+        let (Some(direction), Some(gradient)) = (&self.direction, &self.gradient) else {
+            return;
+        };
+        let [_, n] = new.dims();
+        let s = direction.clone().mul_scalar(step);
+        let y = new.clone() - gradient.clone();
+        let [old_s, old_y] = match self.pairs.take() {
+            Some(pairs) => pairs.map(Some),
+            None => [None, None],
+        };
+        let put = |rows: Option<Tensor<2>>, row: Tensor<2>| {
+            let held = rows.as_ref().map_or(0, |rows| rows.dims()[0]);
+            let more = (held < room).then(|| Tensor::zeros([room - held, n], (&row.device(), row.dtype())));
+            // Where there is room already the row is written in place: a copy would be one of all pairs.
+            let rows = match (rows, more) {
+                (Some(rows), None) => rows,
+                (rows, more) => Tensor::cat(rows.into_iter().chain(more).collect(), 0),
+            };
+            rows.slice_assign([slot..slot + 1, 0..n], row)
+        };
+        self.pairs = Some([put(old_s, s), put(old_y, y)]);
+    }
+}
