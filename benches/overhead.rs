@@ -143,12 +143,14 @@ impl Bench {
         times.map(|times| 1e3 * median(times))
     }
 
-    /// Milliseconds an evaluation beside the model's in an own loop, and those of Burn's L-BFGS with strong Wolfe conditions
-    /// and as long a memory.
+    /// Milliseconds an evaluation beside the model's in an own loop, and those of Burn's L-BFGS with strong Wolfe conditions,
+    /// each with a memory of so many pairs that is full.
     fn l_bfgs(&self) -> [f64; 2] {
-        let switching = ours(
-            r#"{ "window": 1, "detector": { "kind": "at_window", "window": 1 }, "safe_resort": { "enabled": false } }"#,
-        );
+        const PAIRS: usize = 20;
+        let switching = ours(&format!(
+            r#"{{ "window": 1, "detector": {{ "kind": "at_window", "window": 1 }}, "safe_resort": {{ "enabled": false }},
+                "direction": {{ "kind": "l_bfgs", "memory": {PAIRS} }} }}"#
+        ));
         let meter = Meter::default();
         let mut model = Some(self.model.clone());
         let mut evaluate = |evaluations: usize| {
@@ -157,23 +159,27 @@ impl Bench {
                 model = model.take().map(|model| switching.step_with(LR, model, objective).0);
             }
         };
-        // The swap and a young memory first.
-        evaluate(12);
+        evaluate(PAIRS + 8);
         let own = meter.beside(self, || evaluate(self.rounds));
-        let mut method = LBFGSConfig::new()
-            .with_max_iter(self.rounds)
-            .with_max_eval(Some(self.rounds))
-            .with_history_size(100)
-            .with_tolerance_grad(0.0)
-            .with_tolerance_change(0.0)
-            .with_line_search_fn(LineSearchFn::StrongWolfe)
-            .init();
-        let burn = meter.beside(self, || {
-            let _ = method.step(1.0, self.model.clone(), |model: Classifier| {
-                let (loss, grads) = meter.within(self, || self.objective(&model));
-                (loss.into_scalar::<f64>(), grads)
-            });
-        });
+        assert!(!switching.has_converged(), "an evaluation where nothing moves costs nothing");
+        let method = |evaluations: usize| {
+            LBFGSConfig::new()
+                .with_max_iter(evaluations)
+                .with_max_eval(Some(evaluations))
+                .with_history_size(PAIRS)
+                .with_tolerance_grad(0.0)
+                .with_tolerance_change(0.0)
+                .with_line_search_fn(LineSearchFn::StrongWolfe)
+        };
+        let objective = |model: Classifier| {
+            let (loss, grads) = meter.within(self, || self.objective(&model));
+            (loss.into_scalar::<f64>(), grads)
+        };
+        let mut burn = method(PAIRS + 8).init();
+        let (model, _) = burn.step(1.0, self.model.clone(), objective);
+        let filled = burn.to_record();
+        let mut burn = method(self.rounds).init().load_record(filled);
+        let burn = meter.beside(self, || drop(burn.step(1.0, model, objective)));
         [own, burn]
     }
 }

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::convex::direction::{ConjugateGradient, ConjugateGradientConfig, Direction, LBfgs, LBfgsConfig};
 use crate::convex::line_search::{GoldenSectionConfig, HagerZhangConfig, LineSearch, StrongWolfeConfig};
 use crate::detector::{
-    All, Any, AtWindow, AtWindowConfig, GradientNormPeak, GradientNormPeakConfig, LossPlateau, LossPlateauConfig,
-    LossSlope, LossSlopeConfig, Never, NeverConfig, NormVersusLoss, NormVersusLossConfig, SwapDetector,
+    All, Any, AtWindow, AtWindowConfig, GradientNormPeak, GradientNormPeakConfig, LossLevel, LossLevelConfig,
+    LossPlateau, LossPlateauConfig, LossSlope, LossSlopeConfig, Never, NeverConfig, NormVersusLoss,
+    NormVersusLossConfig, SwapDetector,
 };
 use crate::error::ParameterError;
 
@@ -21,6 +22,8 @@ pub enum DetectorConfig {
     AtWindow(AtWindowConfig),
     /// Never: the inner optimizer alone.
     Never(NeverConfig),
+    /// Once most of the loss is gone.
+    LossLevel(LossLevelConfig),
     /// Where the loss has stopped improving.
     LossPlateau(LossPlateauConfig),
     /// Where the gradient norm falls together with the loss.
@@ -47,6 +50,7 @@ impl Default for DetectorConfig {
         let of = vec![
             Self::GradientNormPeak(GradientNormPeakConfig::default()),
             Self::LossSlope(LossSlopeConfig::default()),
+            Self::LossLevel(LossLevelConfig::default()),
         ];
         Self::All(CombinationConfig { of })
     }
@@ -60,6 +64,7 @@ impl DetectorConfig {
             Self::GradientNormPeak(config) => Box::new(GradientNormPeak::new(config.clone())),
             Self::AtWindow(config) => Box::new(AtWindow::new(config.clone())),
             Self::Never(_) => Box::new(Never),
+            Self::LossLevel(config) => Box::new(LossLevel::new(config.clone())),
             Self::LossPlateau(config) => Box::new(LossPlateau::new(config.clone())),
             Self::NormVersusLoss(config) => Box::new(NormVersusLoss::new(config.clone())),
             Self::LossSlope(config) => Box::new(LossSlope::new(config.clone())),

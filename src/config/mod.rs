@@ -41,8 +41,8 @@ pub struct ConvexitySwitchingConfig {
     /// The optimizer of the non-convex phase; default Adam. Source: Hrycej et al. 2025, Algorithm 1.
     pub inner: InnerConfig,
     /// What decides when the convex phase begins; default behind the peak of the gradient norm and, where the loss is
-    /// shown, once its logarithm falls by less than 0.05 a unit of cost. Source: Hrycej et al. 2025, Algorithm 1, for the
-    /// former; the latter is this crate's, by experiment.
+    /// shown, once its logarithm falls by less than 0.05 a unit of cost and it is at most a quarter of its largest. Source:
+    /// Hrycej et al. 2025, Algorithm 1, for the first; the others are this crate's, by experiment.
     pub detector: DetectorConfig,
     /// Length of a window, the unit in which the detector observes, where the loader is not tracked; in passes, at least
     /// 1; `null`, the default, takes 100 passes and a warning. A tracked loader's window is an epoch. Source: this crate.

@@ -31,6 +31,7 @@ fn detector(config: &DetectorConfig, path: &Path) -> Vec<Finding> {
         DetectorConfig::GradientNormPeak(detector) => detector.validate(),
         DetectorConfig::AtWindow(detector) => detector.validate(),
         DetectorConfig::Never(_) => Ok(()),
+        DetectorConfig::LossLevel(detector) => detector.validate(),
         DetectorConfig::LossPlateau(detector) => detector.validate(),
         DetectorConfig::NormVersusLoss(detector) => detector.validate(),
         DetectorConfig::LossSlope(detector) => detector.validate(),

@@ -86,7 +86,9 @@ fn what_a_file_leaves_out_has_its_default() {
 
 #[test]
 fn every_kind_is_found_by_its_name() {
-    for kind in ["gradient_norm_peak", "at_window", "never", "loss_plateau", "norm_versus_loss", "loss_slope"] {
+    for kind in
+        ["gradient_norm_peak", "at_window", "never", "loss_level", "loss_plateau", "norm_versus_loss", "loss_slope"]
+    {
         let text = format!(r#"{{ "detector": {{ "kind": "{kind}" }} }}"#);
         let config = load(&text);
         assert_eq!(serde_json::json!(config.detector)["kind"], kind);
@@ -464,6 +466,7 @@ mod round_trip {
         );
         let plateau = (share(), count())
             .prop_map(|(min_gain, patience)| DetectorConfig::LossPlateau(LossPlateauConfig { min_gain, patience }));
+        let level = share().prop_map(|share| DetectorConfig::LossLevel(LossLevelConfig { share }));
         let versus = (3u64..99, share(), statistic()).prop_map(|(windows, min_correlation, statistic)| {
             DetectorConfig::NormVersusLoss(NormVersusLossConfig { windows, min_correlation, statistic })
         });
@@ -471,7 +474,7 @@ mod round_trip {
             .prop_map(|(rate, windows)| DetectorConfig::LossSlope(LossSlopeConfig { rate: 1e5 * rate, windows }));
         let window = count().prop_map(|window| DetectorConfig::AtWindow(AtWindowConfig { window }));
         let never = Just(DetectorConfig::Never(NeverConfig {}));
-        prop_oneof![peak, plateau, versus, slope, window, never].prop_recursive(3, 8, 3, |part| {
+        prop_oneof![peak, plateau, level, versus, slope, window, never].prop_recursive(3, 8, 3, |part| {
             (proptest::collection::vec(part, 1..3), any::<bool>()).prop_map(|(of, any)| {
                 let combination = CombinationConfig { of };
                 if any { DetectorConfig::Any(combination) } else { DetectorConfig::All(combination) }

@@ -21,7 +21,7 @@ pub struct Evaluation {
     pub cost: f64,
 }
 
-/// What the tensors do after an evaluation, in this order.
+/// What is done with the vectors after an evaluation, in this order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Move {
     /// The point just evaluated becomes the base point, reached by this step length (0 for the very first).

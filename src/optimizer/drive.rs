@@ -70,7 +70,7 @@ fn apply<M: Module>(
     model: M,
 ) -> M {
     let model = stand_in(switching, optim, lr, model);
-    switching.room().finish_pass();
+    switching.finish_pass();
     model
 }
 
@@ -83,20 +83,21 @@ pub(crate) fn drive<M: Module>(
     step: impl FnOnce(&mut ModuleOptimizer, M) -> M,
 ) -> (Driven<M>, bool) {
     let room = || switching.room();
-    let before = driven.trial.clone();
+    // Held only where it may be needed: the inner optimizer then works in place.
+    let before = room().feed.reveal.then(|| driven.trial.clone());
     driven.trial = step(optim, driven.trial);
-    room().finish_pass();
+    switching.finish_pass();
     if std::mem::take(&mut room().feed.revealed) {
         // A resumed model has just left the point it shows: the one left behind, or the accepted one.
         if room().shows_left() {
-            driven.left = Some(before);
+            driven.left = before;
             if room().trial_step() > 0.0 {
                 driven.accepted = Some(driven.trial.clone());
                 room().go_to_trial();
                 driven.trial = apply(switching, optim, lr, driven.trial);
             }
         } else if room().trial_step() > 0.0 {
-            driven.accepted = Some(before);
+            driven.accepted = before;
         }
     }
     carry_out(switching, optim, lr, driven)

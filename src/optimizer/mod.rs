@@ -3,10 +3,10 @@
 //! # How a whole-model method fits a per-tensor trait
 //!
 //! Burn hands [`Optimizer::step`] one tensor at a time, and conjugate gradients need inner products over all of them
-//! before any may move. So a pass over the tensors either *collects* (adds each gradient and, at an evaluation's end,
-//! contributes each tensor's inner products) or *applies* (moves each tensor by coefficients decided for the whole
-//! model). The plain drop-in learns that a pass has ended when the next one begins, and spends that pass's batch on
-//! applying; `attach` ends the pass itself and applies at once.
+//! before any may move. So a pass over the tensors either *collects* (each gives its gradient) or *applies* (each goes to its
+//! part of the point decided on). What the tensors give lies side by side in rows over the whole model, and all that is done
+//! to vectors is done to these, a launch each however many tensors there are. The plain drop-in learns that a pass has ended
+//! when the next one begins, and spends that pass's batch on applying; `attach` ends the pass itself and applies at once.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -122,6 +122,12 @@ impl ConvexitySwitching {
         self.shared.room()
     }
 
+    /// All tensors of a pass have come by.
+    pub(crate) fn finish_pass(&self) {
+        let _work = self.under_way(Work::Step);
+        self.room().finish_pass();
+    }
+
     /// To be held while some work is done.
     pub(crate) fn under_way(&self, work: Work) -> UnderWay<'_> {
         UnderWay(&self.shared, work)
@@ -139,6 +145,7 @@ impl ConvexitySwitching {
             Origin::Record(record) => std::mem::replace(record, Ok(None)),
         };
         let mut room = self.shared.room();
+        let carries = matches!(record, Ok(Some(_)));
         let loaded = match record {
             Ok(Some(carried)) if !room.feed.lost => room.load(*carried, device).inspect(|()| {
                 let phase = room.phase();
@@ -151,12 +158,14 @@ impl ConvexitySwitching {
             }
             Err(refusal) => Err(refusal),
         };
+        let failed = loaded.is_err();
         if let Err(refusal) = loaded {
+            room.feed.lost |= carries;
             room.refuse(refusal);
         }
         room.honour(&mut state.ticket);
-        if room.refusal().is_some() || !room.has_read() {
-            // Never half-loaded: a record that is refused or not read yet leaves the inner optimizer's state and no more.
+        if failed || room.feed.lost || !room.has_read() {
+            // Never half-loaded: a record that cannot be read or is not read yet leaves the inner optimizer's state and no more.
             state.ticket = room.blank_ticket();
             state.kept = None;
         }

@@ -150,8 +150,9 @@ impl ConvexitySwitching {
             outcome.evaluations += 1;
             (driven, iterated) = match &mut forward {
                 Some(forward) if values_only => {
-                    let _work = self.under_way(Work::Evaluation);
+                    let work = self.under_way(Work::Evaluation);
                     let value = forward(&driven.trial).into_data().iter::<f64>().next().unwrap_or(f64::NAN);
+                    drop(work);
                     self.room().observe_value(value);
                     carry_out(self, optim, &lr, driven)
                 }

@@ -54,6 +54,8 @@ impl Vector {
     /// Put pieces side by side.
     pub fn join(mut pieces: Pieces) -> Self {
         pieces.sort_by_key(|(slot, _)| *slot);
+        // Two optimizers with one room are refused, and until then the first counts.
+        pieces.dedup_by_key(|(slot, _)| *slot);
         let mut groups: Vec<Pieces> = Vec::new();
         for (slot, piece) in pieces {
             let fits = |group: &&mut Pieces| {
@@ -99,6 +101,9 @@ impl Vector {
 
     /// This vector and another: `f` of both where a tensor has a piece of both, else the one there is.
     pub fn merge(self, other: Self, f: impl Fn(Tensor<2>, Tensor<2>) -> Tensor<2>) -> Self {
+        if self.is_empty() {
+            return other;
+        }
         let alike = self.0.len() == other.0.len()
             && self
                 .0
@@ -117,5 +122,53 @@ impl Vector {
             }
         }
         Self::join(pieces)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{DType, Device, TensorData};
+
+    use super::*;
+
+    fn values(row: &Tensor<2>) -> Vec<f64> {
+        row.to_data().iter().collect()
+    }
+
+    fn pieces(of: &[(usize, &[f64], DType)]) -> Pieces {
+        let tensor = |values: &[f64], dtype| {
+            Tensor::from_data(TensorData::new(values.to_vec(), [1, values.len()]), (&Device::flex(), dtype))
+        };
+        of.iter().map(|(slot, values, dtype)| (*slot, tensor(values, *dtype))).collect()
+    }
+
+    #[test]
+    fn pieces_lie_in_the_order_of_their_slots_apart_by_type_and_come_out_again() {
+        let brought = [(4, &[5.0, 6.0][..], DType::F32), (2, &[7.0], DType::F64), (0, &[1.0, 2.0, 3.0], DType::F32)];
+        let vector = Vector::join(pieces(&brought));
+        assert_eq!(
+            vector.0.iter().map(|row| values(&row.values)).collect::<Vec<_>>(),
+            [vec![1.0, 2.0, 3.0, 5.0, 6.0], vec![7.0]]
+        );
+        for (slot, expected, dtype) in brought {
+            let piece = vector.piece(slot).unwrap();
+            assert_eq!((values(&piece), piece.dtype()), (expected.to_vec(), dtype));
+        }
+        assert!(vector.piece(1).is_none());
+    }
+
+    #[test]
+    fn vectors_over_other_tensors_merge_piece_by_piece() {
+        let ours = Vector::join(pieces(&[(0, &[1.0, 2.0], DType::F32), (1, &[3.0], DType::F32)]));
+        let add = |a: Tensor<2>, b: Tensor<2>| a + b;
+        let alike = ours.clone().merge(ours.clone(), add);
+        assert_eq!(values(&alike.0[0].values), [2.0, 4.0, 6.0]);
+        let theirs = Vector::join(pieces(&[(1, &[10.0], DType::F32), (2, &[20.0], DType::F32)]));
+        let both = ours.clone().merge(theirs, add);
+        assert_eq!(values(&both.0[0].values), [1.0, 2.0, 13.0, 20.0]);
+        let seats = &ours.0[0].seats;
+        assert_eq!(values(&both.seated(seats, &ours.0[0].values).unwrap()), [1.0, 2.0, 13.0]);
+        assert!(ours.seated(&both.0[0].seats, &ours.0[0].values).is_none());
+        assert_eq!(values(&Vector::default().merge(both, add).0[0].values), [1.0, 2.0, 13.0, 20.0]);
     }
 }

@@ -1,4 +1,4 @@
-//! What one tensor keeps: its place in the room, the inner optimizer's state, and the convex phase's few vectors.
+//! What one tensor keeps: its place in the room and the inner optimizer's state; and how a record is laid out.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

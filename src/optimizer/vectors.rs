@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::rows::{Seat, Vector};
+use super::rows::{Row, Seat, Vector};
 use crate::convex::Move;
 use crate::convex::direction::Coefficients;
 
@@ -17,12 +17,26 @@ pub(super) struct Vectors {
     pub gradient: Option<Tensor<2>>,
     /// The search direction, `[1, n]`.
     pub direction: Option<Tensor<2>>,
-    /// Steps and gradient changes by slot, `[m, n]` each.
-    pub pairs: Option<[Tensor<2>; 2]>,
+    /// Steps and gradient changes by slot.
+    pairs: Option<Pairs>,
     /// The square root of the metric. In no record, since it follows from the inner optimizer's state.
     pub root_metric: Option<Tensor<2>>,
     /// Where the parameters stand, once that is known. In no record: it follows from the others.
     pub point: Option<Tensor<2>>,
+}
+
+/// Stacked pairs; the rows from `used` on are room for more.
+#[derive(Clone, Debug)]
+struct Pairs {
+    used: usize,
+    /// `[m, n]` each.
+    rows: [Tensor<2>; 2],
+}
+
+impl Pairs {
+    fn used(&self) -> [Tensor<2>; 2] {
+        self.rows.each_ref().map(|rows| rows.clone().narrow(0, 0, self.used))
+    }
 }
 
 /// Inner products of the rows of two matrices, as one vector.
@@ -62,9 +76,8 @@ impl Vectors {
 
     /// Where the parameters stand after a move by `step`.
     pub fn stand(&mut self, step: f64) -> Tensor<2> {
-        let point = || along(&self.base, self.direction.as_ref(), step, self.root_metric.as_ref());
-        let point = self.point.take().unwrap_or_else(point);
-        self.point.insert(point).clone()
+        let Self { base, direction, root_metric, point, .. } = self;
+        point.get_or_insert_with(|| along(base, direction.as_ref(), step, root_metric.as_ref())).clone()
     }
 
     /// A gradient in the metric's coordinates.
@@ -84,10 +97,20 @@ impl Vectors {
         let y = g.clone() - gradient.clone();
         let vectors = Tensor::cat(vec![g.clone(), y, direction.clone()], 0);
         let own = products(&vectors, &vectors);
-        match &self.pairs {
-            Some([s, y]) => Tensor::cat(vec![own, products(s, &vectors), products(y, &vectors)], 0),
+        match self.pairs.as_ref().map(Pairs::used) {
+            Some([s, y]) => Tensor::cat(vec![own, products(&s, &vectors), products(&y, &vectors)], 0),
             None => own,
         }
+    }
+
+    /// The stored steps and gradient changes, for a record.
+    pub fn pairs(&self) -> Option<[Tensor<2>; 2]> {
+        self.pairs.as_ref().map(Pairs::used)
+    }
+
+    /// Put back what [`pairs`](Self::pairs) gave.
+    pub fn set_pairs(&mut self, rows: [Tensor<2>; 2]) {
+        self.pairs = Some(Pairs { used: rows[0].dims()[0], rows });
     }
 
     /// Carry out a move from the point where `g` is the objective's gradient.
@@ -98,8 +121,8 @@ impl Vectors {
             && let Some(here) = &here
         {
             // A parameter that no average was taken of stays where it is.
-            let whole = Vector(vec![super::rows::Row { seats: self.seats.clone(), values: here.clone() }]);
-            let average = whole.merge(average.clone(), |_, average| average).seated(&self.seats, here);
+            let stay = Vector(vec![Row { seats: self.seats.clone(), values: here.clone() }]);
+            let average = stay.merge(average.clone(), |_, average| average).seated(&self.seats, here);
             let way = average.map(|average| average - here.clone());
             self.direction = match &self.root_metric {
                 Some(root) => way.map(|way| way / root.clone()),
@@ -127,40 +150,46 @@ impl Vectors {
         {
             direction = Some(d + old.mul_scalar(coefficients.direction));
         }
-        if let Some([s, y]) = &self.pairs
+        if let Some(pairs) = &self.pairs
             && !coefficients.rows.is_empty()
         {
-            let shape = [2, coefficients.rows.len() / 2];
-            let rows = TensorData::new(coefficients.rows.clone(), shape);
+            let [s, y] = pairs.used();
+            // Slots without a pair have no part in it.
+            let halves = coefficients.rows.chunks_exact(coefficients.rows.len().div_ceil(2));
+            let padded = halves.flat_map(|half| half.iter().copied().chain(std::iter::repeat(0.0)).take(pairs.used));
+            let rows = TensorData::new(padded.collect::<Vec<f64>>(), [2, pairs.used]);
             let rows: Tensor<2> = Tensor::from_data(rows, (&s.device(), s.dtype()));
             let (of_s, of_y) = (rows.clone().narrow(0, 0, 1), rows.narrow(0, 1, 1));
-            direction = direction.map(|d| d + of_s.matmul(s.clone()) + of_y.matmul(y.clone()));
+            direction = direction.map(|d| d + of_s.matmul(s) + of_y.matmul(y));
         }
         self.direction = direction;
     }
 
-    /// Keep the pair of the accepted step in a slot, with room for at least `room` pairs.
+    /// Keep the pair of the accepted step in a slot; where there is none yet, make room for `room` pairs.
     fn store(&mut self, slot: usize, step: f64, new: &Tensor<2>, room: usize) {
         let (Some(direction), Some(gradient)) = (&self.direction, &self.gradient) else {
             return;
         };
         let [_, n] = new.dims();
-        let s = direction.clone().mul_scalar(step);
-        let y = new.clone() - gradient.clone();
-        let [old_s, old_y] = match self.pairs.take() {
-            Some(pairs) => pairs.map(Some),
-            None => [None, None],
+        let pair = [direction.clone().mul_scalar(step), new.clone() - gradient.clone()];
+        let (used, held) = match self.pairs.take() {
+            Some(Pairs { used, rows }) => (used.max(slot + 1), rows.map(Some)),
+            None => (slot + 1, [None, None]),
         };
-        let put = |rows: Option<Tensor<2>>, row: Tensor<2>| {
-            let held = rows.as_ref().map_or(0, |rows| rows.dims()[0]);
-            let more = (held < room).then(|| Tensor::zeros([room - held, n], (&row.device(), row.dtype())));
+        let mut held = held.into_iter();
+        let rows = pair.map(|row| {
+            let rows: Option<Tensor<2>> = held.next().flatten();
+            let height = rows.as_ref().map_or(0, |rows| rows.dims()[0]);
             // Where there is room already the row is written in place: a copy would be one of all pairs.
-            let rows = match (rows, more) {
-                (Some(rows), None) => rows,
-                (rows, more) => Tensor::cat(rows.into_iter().chain(more).collect(), 0),
+            let rows = match rows {
+                Some(rows) if slot < height => rows,
+                rows => {
+                    let more = Tensor::zeros([room.max(slot + 1) - height, n], (&row.device(), row.dtype()));
+                    Tensor::cat(rows.into_iter().chain([more]).collect(), 0)
+                }
             };
             rows.slice_assign([slot..slot + 1, 0..n], row)
-        };
-        self.pairs = Some([put(old_s, s), put(old_y, y)]);
+        });
+        self.pairs = Some(Pairs { used, rows });
     }
 }

@@ -20,6 +20,10 @@ pub(crate) struct Visit {
     pub iterate: Option<Tensor<2>>,
 }
 
+/// The objective's gradient at the evaluation just closed, row by row.
+#[derive(Debug, Default)]
+pub(super) struct Evaluated(Vec<Tensor<2>>);
+
 /// The whole model's vectors.
 #[derive(Debug, Default)]
 pub(super) struct Whole {
@@ -34,8 +38,6 @@ pub(super) struct Whole {
     average: Vector,
     /// Those of the convex phase, for each device and element type.
     vectors: Vec<Vectors>,
-    /// The objective's gradient at the evaluation just closed, in the order of `vectors`.
-    evaluated: Vec<Tensor<2>>,
     /// The base point of tensors that sat out the pass in which the others went back to it.
     waiting: Vector,
 }
@@ -66,6 +68,9 @@ impl Whole {
     /// Add `share` times the gradients brought to the sum, and the iterates to the running average, `decay * average + (1 -
     /// decay) * iterate`; the squared norms of the gradients.
     pub fn take_up(&mut self, share: f64, decay: f64) -> Vec<Tensor<1>> {
+        if self.gradients.is_empty() {
+            return Vec::new();
+        }
         let gradient = Vector::join(std::mem::take(&mut self.gradients));
         let norms = gradient.0.iter().map(|row| squared_norm(&row.values)).collect();
         let share_of = |row: Tensor<2>| if share == 1.0 { row } else { row.mul_scalar(share) };
@@ -107,24 +112,31 @@ impl Whole {
     pub fn settle(&mut self) {
         let parameters = Vector::join(std::mem::take(&mut self.parameters));
         self.vectors.extend(parameters.0.into_iter().map(|row| Vectors::at(row.seats, row.values)));
-        let roots = Vector::join(std::mem::take(&mut self.roots));
-        if roots.is_empty() {
+        if self.roots.is_empty() {
             return;
         }
+        let roots = Vector::join(std::mem::take(&mut self.roots));
         for vectors in self.vectors.iter_mut().filter(|vectors| vectors.root_metric.is_none()) {
-            // A tensor without a metric has the identity.
-            let ones = Row { seats: vectors.seats.clone(), values: vectors.base.ones_like() };
-            let roots = Vector(vec![ones]).merge(roots.clone(), |_, root| root);
             vectors.root_metric = roots.seated(&vectors.seats, &vectors.base);
         }
     }
 
     /// An evaluation ends where the parameters have gone by `step`: the squared norms of the objective's gradient and of the
-    /// parameters, where they are penalised, and the inner products. `None` where a tensor is missing.
-    pub fn close_evaluation(&mut self, total: f64, l2: f64, step: f64) -> Option<[Gather; 3]> {
+    /// parameters, where they are penalised, and the inner products. `None` where a tensor is missing, or the root of its
+    /// `metric`.
+    pub fn close_evaluation(
+        &mut self,
+        total: f64,
+        l2: f64,
+        step: f64,
+        metric: bool,
+    ) -> Option<([Gather; 3], Evaluated)> {
         let mean = self.mean(total);
+        if metric && self.wants_roots() {
+            return None;
+        }
         let [mut norms, mut penalties, mut products] = std::array::from_fn(|_| Gather::default());
-        self.evaluated.clear();
+        let mut evaluated = Evaluated::default();
         for vectors in &mut self.vectors {
             let mut gradient = mean.seated(&vectors.seats, &vectors.base)?;
             let point = vectors.stand(step);
@@ -135,9 +147,14 @@ impl Whole {
             norms.push(squared_norm(&gradient));
             let gradient = vectors.scaled(gradient);
             products.push(vectors.products(&gradient));
-            self.evaluated.push(gradient);
+            evaluated.0.push(gradient);
         }
-        Some([norms, penalties, products])
+        Some(([norms, penalties, products], evaluated))
+    }
+
+    /// Bytes of a vector of the convex phase.
+    pub fn bytes(&self) -> usize {
+        self.vectors.iter().map(|vectors| vectors.base.dims()[1] * vectors.base.dtype().size()).sum()
     }
 
     /// How many rows contribute to an inner product.
@@ -146,8 +163,8 @@ impl Whole {
     }
 
     /// Carry out a move; the tensors go there when they come by.
-    pub fn apply(&mut self, next: &Move) {
-        let mut evaluated = std::mem::take(&mut self.evaluated).into_iter();
+    pub fn apply(&mut self, next: &Move, evaluated: Evaluated) {
+        let mut evaluated = evaluated.0.into_iter();
         for vectors in &mut self.vectors {
             vectors.apply(evaluated.next(), next, &self.average);
         }
@@ -160,46 +177,45 @@ impl Whole {
     pub fn point(&mut self, slot: usize, step: f64, root: Option<&Tensor<2>>) -> Option<Tensor<2>> {
         self.vectors.iter_mut().find_map(|vectors| {
             let base = piece(&vectors.base, &vectors.seats, slot)?;
-            if vectors.root_metric.is_none() && root.is_some() {
+            if let (None, Some(root)) = (&vectors.root_metric, root) {
                 let direction = vectors.direction.as_ref().and_then(|row| piece(row, &vectors.seats, slot));
-                return Some(along(&base, direction.as_ref(), step, root));
+                return Some(along(&base, direction.as_ref(), step, Some(&root.clone().to_device(&base.device()))));
             }
             piece(&vectors.stand(step), &vectors.seats, slot)
         })
     }
 
-    /// A tensor of so many elements comes by.
+    /// That a tensor still has as many elements as the vectors have of it.
     ///
     /// # Panics
     ///
-    /// Where the vectors are of another: no sum of the two makes sense, as in Burn's own optimizers.
-    pub fn greet(&self, slot: usize, elements: usize) {
-        let seats = self.vectors.iter().flat_map(|vectors| &vectors.seats);
-        for seat in seats.filter(|seat| seat.slot == slot) {
-            let had = seat.columns;
-            assert!(had == elements, "incompatible shapes: a parameter had {had} elements and has {elements}");
+    /// Where it has not: no sum of the two makes sense, as in Burn's own optimizers.
+    pub fn check(&self, slot: usize, elements: usize) {
+        for vectors in &self.vectors {
+            if let Ok(at) = vectors.seats.binary_search_by_key(&slot, |seat| seat.slot) {
+                let had = vectors.seats[at].columns;
+                assert!(had == elements, "incompatible shapes: a parameter had {had} elements and has {elements}");
+            }
         }
     }
 
     /// The convex phase is over, and the tensors that came by are at the base point.
     pub fn leave(&mut self, came: impl Fn(usize) -> bool) {
-        let vectors = std::mem::take(self).vectors;
+        let Self { vectors, waiting, .. } = std::mem::take(self);
         let rows = vectors.iter().flat_map(|vectors| {
             let absent = vectors.seats.iter().filter(|seat| !came(seat.slot));
             absent.filter_map(|seat| Some((seat.slot, piece(&vectors.base, &vectors.seats, seat.slot)?)))
         });
-        self.waiting = Vector::join(rows.collect());
+        let longer = waiting.0.iter().flat_map(Row::pieces).filter(|(slot, _)| !came(*slot));
+        self.waiting = Vector::join(rows.chain(longer).collect());
     }
 
     /// Where a tensor has to go first that sat out the end of the convex phase.
     pub fn awaited(&mut self, slot: usize) -> Option<Tensor<2>> {
-        if self.waiting.is_empty() {
-            return None;
-        }
-        let (ours, others): (Pieces, Pieces) =
-            self.waiting.0.iter().flat_map(Row::pieces).partition(|(waiting, _)| *waiting == slot);
-        self.waiting = Vector::join(others);
-        ours.into_iter().next().map(|(_, base)| base)
+        let base = self.waiting.piece(slot)?;
+        let others = self.waiting.0.iter().flat_map(Row::pieces).filter(|(waiting, _)| *waiting != slot);
+        self.waiting = Vector::join(others.collect());
+        Some(base)
     }
 }
 
@@ -233,26 +249,24 @@ pub(crate) struct SavedRow {
 impl Whole {
     /// All rows, for a record.
     pub fn save(&self) -> Vec<(SavedRow, TensorData)> {
-        let vectors = [(Kind::Sum, &self.sum), (Kind::Average, &self.average), (Kind::Waiting, &self.waiting)];
-        let vectors = vectors
-            .into_iter()
-            .flat_map(|(kind, vector)| vector.0.iter().map(move |row| (kind, &row.seats, Some(&row.values))));
-        let convex = self.vectors.iter().flat_map(|vectors| {
-            let [steps, changes] =
-                vectors.pairs.as_ref().map_or([None; 2], |[steps, changes]| [Some(steps), Some(changes)]);
-            let rows = [
-                (Kind::Base, Some(&vectors.base)),
-                (Kind::Gradient, vectors.gradient.as_ref()),
-                (Kind::Direction, vectors.direction.as_ref()),
-                (Kind::Steps, steps),
-                (Kind::Changes, changes),
-            ];
-            rows.map(|(kind, row)| (kind, &vectors.seats, row))
-        });
-        let rows = vectors
-            .chain(convex)
-            .filter_map(|(kind, seats, row)| Some((SavedRow { kind, seats: seats.clone() }, row?.to_data())));
-        rows.collect()
+        let mut rows = Vec::new();
+        let mut put = |kind: Kind, seats: &[Seat], row: Option<&Tensor<2>>| {
+            rows.extend(row.map(|row| (SavedRow { kind, seats: seats.to_vec() }, row.to_data())));
+        };
+        for (kind, vector) in [(Kind::Sum, &self.sum), (Kind::Average, &self.average), (Kind::Waiting, &self.waiting)] {
+            vector.0.iter().for_each(|row| put(kind, &row.seats, Some(&row.values)));
+        }
+        for vectors in &self.vectors {
+            let seats = &vectors.seats;
+            put(Kind::Base, seats, Some(&vectors.base));
+            put(Kind::Gradient, seats, vectors.gradient.as_ref());
+            put(Kind::Direction, seats, vectors.direction.as_ref());
+            if let Some([steps, changes]) = vectors.pairs() {
+                put(Kind::Steps, seats, Some(&steps));
+                put(Kind::Changes, seats, Some(&changes));
+            }
+        }
+        rows
     }
 
     /// From [`save`](Self::save), on one device.
@@ -262,30 +276,32 @@ impl Whole {
     /// What does not fit, in words.
     pub fn restore(rows: Vec<(SavedRow, TensorData)>, device: &Device) -> Result<Self, String> {
         let mut whole = Self::default();
+        let mut steps = None;
         for (SavedRow { kind, seats }, data) in rows {
+            let (shape, dtype) = (data.shape().clone(), data.dtype());
+            let misfit = || format!("a row ({kind:?}) of {shape:?} numbers does not fit the parameters");
             let columns = seats.iter().try_fold(0_usize, |sum, seat| sum.checked_add(seat.columns));
-            let fits = data.shape().len() == 2 && columns == Some(data.shape()[1]);
+            let stacked = matches!(kind, Kind::Steps | Kind::Changes);
+            let fits = shape.len() == 2 && columns == Some(shape[1]) && (stacked || shape[0] == 1);
             if !fits || !seats.is_sorted_by(|a, b| a.slot < b.slot) {
-                return Err(format!("a row ({kind:?}) of {:?} numbers does not fit the parameters", data.shape()));
+                return Err(misfit());
             }
-            let dtype = data.dtype();
             let values: Tensor<2> = Tensor::from_data(data, (device, dtype));
             let row = Row { seats, values };
-            match kind {
-                Kind::Sum => whole.sum.0.push(row),
-                Kind::Average => whole.average.0.push(row),
-                Kind::Waiting => whole.waiting.0.push(row),
-                Kind::Base => whole.vectors.push(Vectors::at(row.seats, row.values)),
-                _ => {
-                    let of = whole.vectors.iter_mut().find(|vectors| vectors.seats == row.seats);
-                    let vectors = of.ok_or_else(|| format!("a row ({kind:?}) without its base point"))?;
-                    match kind {
-                        Kind::Gradient => vectors.gradient = Some(row.values),
-                        Kind::Direction => vectors.direction = Some(row.values),
-                        Kind::Steps => vectors.pairs = Some([row.values.clone(), row.values]),
-                        _ => vectors.pairs = vectors.pairs.take().map(|[steps, _]| [steps, row.values]),
-                    }
+            let vectors = whole.vectors.iter_mut().find(|vectors| vectors.seats == row.seats);
+            match (kind, vectors) {
+                (Kind::Sum, _) => whole.sum.0.push(row),
+                (Kind::Average, _) => whole.average.0.push(row),
+                (Kind::Waiting, _) => whole.waiting.0.push(row),
+                (Kind::Base, None) => whole.vectors.push(Vectors::at(row.seats, row.values)),
+                (Kind::Gradient, Some(vectors)) => vectors.gradient = Some(row.values),
+                (Kind::Direction, Some(vectors)) => vectors.direction = Some(row.values),
+                (Kind::Steps, Some(_)) => steps = Some(row.values),
+                (Kind::Changes, Some(vectors)) => {
+                    let steps = steps.take().filter(|steps: &Tensor<2>| steps.dims() == row.values.dims());
+                    vectors.set_pairs([steps.ok_or_else(misfit)?, row.values]);
                 }
+                _ => return Err(misfit()),
             }
         }
         Ok(whole)

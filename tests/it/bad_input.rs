@@ -254,6 +254,24 @@ fn parameters_of_f64_work_in_f64() {
 }
 
 #[test]
+fn parameters_of_two_element_types_go_along_one_line() {
+    let switching = start(adam_then(1));
+    let mut point =
+        Point { x: parameter(&[-5.0, 3.0], DType::F32), more: Some(parameter(&[4.0, 7.0, 9.0], DType::F64)) };
+    for _ in 0..14 {
+        point = step(&switching, point, |point| {
+            let more = (point.more.as_ref().expect("it has").val() - 2.0).square().sum().mul_scalar(20.0);
+            point.loss(1.0) + more.cast(DType::F32)
+        });
+    }
+    assert_eq!((switching.phase(), refused(&switching)), (Phase::Convex, None), "{:?}", switching.events());
+    let more = point.more.as_ref().expect("it has").val();
+    assert_eq!((point.x.val().dtype(), more.dtype()), (DType::F32, DType::F64));
+    assert!(point.x.val().into_data().iter::<f64>().all(|x| (x - 1.0).abs() < 1e-3), "{point:?}");
+    assert!(more.into_data().iter::<f64>().all(|x| (x - 2.0).abs() < 1e-3), "{point:?}");
+}
+
+#[test]
 fn parameters_in_half_precision_are_refused_by_name_and_go_on_with_adam() {
     for dtype in [DType::F16, DType::BF16] {
         let switching = start(adam_then(2));

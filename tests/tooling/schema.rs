@@ -62,7 +62,7 @@ fn every_default_snippet_is_valid() {
     let schema = schema().to_value();
     let mut checked = 0;
     visit(&schema, &schema, &mut checked);
-    let kinds = 8 + 3 + 2 + 3; // detectors, inner optimizers, directions, searches
+    let kinds = 9 + 3 + 2 + 3; // detectors, inner optimizers, directions, searches
     assert_eq!(checked, kinds + Preset::ALL.len());
 }
 

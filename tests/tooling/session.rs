@@ -198,7 +198,7 @@ fn completion_fits_the_place() {
     ] {
         assert_eq!(client.labels(marked), expected, "{marked}");
     }
-    assert_eq!(client.labels("{ \"detector\": { \"kind\": \"any\", \"of\": [|] } }").len(), 8);
+    assert_eq!(client.labels("{ \"detector\": { \"kind\": \"any\", \"of\": [|] } }").len(), 9);
     client.stop();
 }
 

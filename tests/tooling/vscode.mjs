@@ -104,7 +104,7 @@ for (const [where, host] of Object.entries({ alone, nested })) {
       check(`${where}: the ${preset.label} preset is offered`, item !== undefined, blocks.map((item) => item.label));
     }
     const kinds = await complete(host, '{ "detector": { "kind": | } }');
-    check(`${where}: eight kinds of detector`, kinds.filter((item) => item.label.startsWith('"')).length === 8);
+    check(`${where}: nine kinds of detector`, kinds.filter((item) => item.label.startsWith('"')).length === 9);
     const inner = await complete(host, '{ "inner": { "kind": "sgd", | } }');
     const labels = inner.map((item) => item.label).filter((label) => label !== 'kind').sort();
     check(`${where}: a kind has its own keys`, labels.join() === 'momentum,weight_decay', labels);

@@ -235,7 +235,7 @@ impl Direction for LBfgs {
         let (gradient, s, y) = self.two_loops(&sg, &yg);
         let slope =
             gradient * products.gg + s.iter().zip(&sg).chain(y.iter().zip(&yg)).map(|(c, p)| c * p).sum::<f64>();
-        // The tensors' room for pairs grows by doubling, so that a young memory costs little.
+        // The room for pairs grows by doubling, so that a young memory costs little.
         let room = if slots > kept { (2 * kept).max(8).min(self.capacity()) } else { kept };
         let mut rows = vec![0.0; 2 * room];
         rows[..slots].copy_from_slice(&s);

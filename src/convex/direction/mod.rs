@@ -1,7 +1,7 @@
-//! Search directions as coefficients over the vectors every tensor keeps.
+//! Search directions as coefficients over a few vectors.
 //!
-//! All inner products are taken in the coordinates of the metric: with a diagonal preconditioner `D` the tensors
-//! contribute `sqrt(D) g` for a gradient `g` and are moved by `sqrt(D) d` for a direction `d`. In these coordinates a
+//! All inner products are taken in the coordinates of the metric: with a diagonal preconditioner `D` they are those of
+//! `sqrt(D) g` for a gradient `g`, and the parameters are moved by `sqrt(D) d` for a direction `d`. In these coordinates a
 //! preconditioned method is the plain one, so no direction knows of the metric.
 
 use std::fmt::Debug;
@@ -37,7 +37,7 @@ pub struct Products {
     /// `d'd`.
     pub dd: f64,
     /// `[r'g, r'y, r'd]` for each stored row `r`: the steps `s_0 .. s_{m-1}`, then the gradient changes
-    /// `y_0 .. y_{m-1}`, by slot, for the `m` slots the tensors have room for.
+    /// `y_0 .. y_{m-1}`, by slot, for the `m` slots that have been given a pair: `m` is half their number.
     pub rows: Vec<[f64; 3]>,
 }
 
@@ -58,8 +58,8 @@ pub struct Coefficients {
     pub gradient: f64,
     /// Coefficient of the direction just searched.
     pub direction: f64,
-    /// Coefficients of the stored rows in the order of [`Products::rows`], for as many slots as the tensors must have
-    /// room for; empty where none is used.
+    /// Coefficients of the stored rows, of the steps and then of the gradient changes, for as many slots as there must be
+    /// room for; empty where none is used. Those of slots without a pair count for nothing.
     pub rows: Vec<f64>,
     /// The slot that takes the new pair `s = step * d_old`, `y`, before the rows are combined.
     pub store: Option<usize>,

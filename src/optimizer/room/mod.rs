@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::Work;
 use super::event::{Counters, Event, EventKind, Phase, Report};
 use super::gather::Gather;
-use super::whole::{Visit, Whole};
+use super::whole::{Evaluated, Visit, Whole};
 use crate::convex::direction::{Direction, Products};
 use crate::convex::line_search::LineSearch;
 use crate::convex::{Descent, Evaluation, Move, Note, Outcome, SafeResort};
@@ -74,7 +74,7 @@ struct Tally {
     total: f64,
     /// Relative weight, gradients summed and losses shown of each pass, in the order of `scalars`.
     layout: Vec<(f64, f64, usize, usize)>,
-    /// Squared gradient norms of each tensor, then losses, pass by pass.
+    /// Squared gradient norms, then losses, pass by pass.
     scalars: Gather,
 }
 
@@ -163,7 +163,7 @@ impl Room {
             descent: Value::Null,
             pass: 0,
             open: false,
-            plan: Plan::Inner { share: 1.0, close: None, average: None },
+            plan: Plan::Inner { share: 1.0, close: false, average: None },
             seen: 0,
             elements: 0,
             bytes: 0,
@@ -251,12 +251,13 @@ impl Room {
 
     /// Plan a pass that goes to the trial point.
     pub fn go_to_trial(&mut self) {
-        self.go(Move { step: self.trial_step(), ..Move::default() });
+        self.go(Move { step: self.trial_step(), ..Move::default() }, Evaluated::default());
     }
 
-    /// Have the vectors carry out a move, and the tensors go there in the next pass.
-    fn go(&mut self, next: Move) {
-        self.whole.apply(&next);
+    /// Have the vectors carry out a move from the point where the objective's gradient is `evaluated`, and the tensors go
+    /// there in the next pass.
+    fn go(&mut self, next: Move, evaluated: Evaluated) {
+        self.whole.apply(&next, evaluated);
         self.book.next = Some(Move { direction: None, ..next });
     }
 
@@ -282,7 +283,7 @@ impl Room {
         let mut notes = Vec::new();
         let next = descent.observe_value(value, &mut notes);
         notes.into_iter().for_each(|note| self.note(note));
-        self.go(next);
+        self.go(next, Evaluated::default());
     }
 
     /// The move that waits for the next pass.
@@ -323,6 +324,14 @@ impl Room {
         self.book.events.push(event);
     }
 
+    /// Bytes of a vector the size of the parameters.
+    fn vector_bytes(&self) -> usize {
+        match self.whole.bytes() {
+            0 => self.book.bytes,
+            bytes => bytes,
+        }
+    }
+
     /// What to do about a panic in the middle of some work.
     pub fn interruption(&self, work: &Work) -> String {
         let phase = self.book.phase;
@@ -332,7 +341,7 @@ impl Room {
         };
         let pairs = match phase {
             Phase::NonConvex => String::new(),
-            Phase::Convex => format!(" or `direction.memory`, of which a pair takes {} bytes", 2 * self.book.bytes),
+            Phase::Convex => format!(" or `direction.memory`, of which a pair takes {} bytes", 2 * self.vector_bytes()),
         };
         format!(
             "a panic in {work} of the {phase} phase: where the device's memory ran out, lower the batch size{pairs}; {after}"
@@ -437,13 +446,13 @@ impl Room {
         self.book.seen += 1;
         self.book.elements += elements;
         self.book.bytes += elements * dtype.size();
-        self.whole.greet(slot, elements);
+        self.whole.check(slot, elements);
         let (plan, l2) = (self.book.plan.clone(), self.parts.l2);
-        let enters = matches!(plan, Plan::Collect { close: Some(_), .. }) && self.whole.enters();
+        let enters = matches!(plan, Plan::Collect { close: true, .. }) && self.whole.enters();
         Orders {
             slot,
             l2,
-            parameters: enters || (l2 > 0.0 && matches!(plan, Plan::Inner { close: Some(_), .. })),
+            parameters: enters || (l2 > 0.0 && matches!(plan, Plan::Inner { close: true, .. })),
             root: self.parts.metric && (enters || self.whole.wants_roots()),
             awaited: match plan {
                 Plan::Inner { .. } => self.whole.awaited(slot),
@@ -457,7 +466,7 @@ impl Room {
     /// What a tensor has to give in this pass.
     pub fn bring(&mut self, visit: Visit) {
         self.whole.bring(visit);
-        // The last of them, as far as the pass before can tell: no gradient outlives its pass.
+        // The last of them, as far as the pass before can tell: its gradients are not kept for longer.
         if self.book.seen == self.book.tensors {
             self.take_up();
         }
@@ -481,6 +490,9 @@ impl Room {
             Plan::Apply(_) => return,
         };
         let norms = self.whole.take_up(share, decay);
+        if self.book.refusal.is_some() {
+            self.whole.forget_average();
+        }
         if self.book.phase == Phase::NonConvex {
             self.book.norms += norms.len();
             norms.into_iter().for_each(|norm| self.book.pass_scalars.push(norm));
@@ -552,7 +564,7 @@ impl Room {
             // Behind an accepted point left behind the base point comes first; `drive` goes on to the trial point.
             let step = if self.book.left.is_some() { 0.0 } else { self.trial_step() };
             let next = Move { step, ..Move::default() };
-            self.whole.apply(&next);
+            self.whole.apply(&next, Evaluated::default());
             self.book.plan = Plan::Apply(next);
             self.feed.restart_epoch = true;
             false
@@ -601,13 +613,12 @@ impl Room {
         tally.passes += 1;
         tally.total += relative;
         tally.layout.push((relative, summed, 0, 0));
-        let total = tally.total;
         let convex = self.book.phase == Phase::Convex;
         let configured = match convex {
             true => self.parts.evaluation_batches.filter(|_| !self.feed.own),
             false => self.parts.window.filter(|_| !self.feed.tracked),
         };
-        let close = self.closes(configured).then_some(total);
+        let close = self.closes(configured);
         let share = relative / summed;
         self.book.plan = match convex {
             true => Plan::Collect { share, close },
@@ -667,11 +678,12 @@ impl Room {
                 self.book.losses = losses.len();
                 losses.into_iter().for_each(|loss| scalars.push(loss));
                 let (norms, losses) = (std::mem::take(&mut self.book.norms), self.book.losses);
+                // Nothing is left to count for where the phase is being left.
                 if let Some((_, _, n, l)) = self.book.tally.layout.last_mut() {
                     (*n, *l) = (norms, losses);
+                    self.book.tally.scalars.append(scalars);
                 }
-                self.book.tally.scalars.append(scalars);
-                if close.is_some() {
+                if close {
                     self.close();
                 }
             }
@@ -687,12 +699,15 @@ impl Room {
         let closed = match self.book.phase {
             Phase::NonConvex => {
                 let [norms, penalties] = self.whole.close_window(tally.total);
-                Some([norms, penalties, Gather::default()])
+                Some(([norms, penalties, Gather::default()], Evaluated::default()))
             }
-            Phase::Convex => self.whole.close_evaluation(tally.total, self.parts.l2, self.trial_step()),
+            Phase::Convex => {
+                let step = self.trial_step();
+                self.whole.close_evaluation(tally.total, self.parts.l2, step, self.parts.metric)
+            }
         };
-        let Some([norms, penalties, products]) = closed else {
-            return self.leave("a parameter of the swap has no gradient any more".into());
+        let Some(([norms, penalties, products], evaluated)) = closed else {
+            return self.leave("not all parameters of the swap have come by".into());
         };
         let layout = tally.layout;
         let [scalars, norms, penalties, products] = match Gather::read([tally.scalars, norms, penalties, products]) {
@@ -724,7 +739,7 @@ impl Room {
             }
             Phase::Convex => {
                 let products = sum_contributions(&products, self.whole.parts());
-                self.close_evaluation(to_products(&products), norm, loss);
+                self.close_evaluation(to_products(&products), norm, loss, evaluated);
             }
         }
     }
@@ -808,7 +823,7 @@ impl Room {
         }
     }
 
-    fn close_evaluation(&mut self, products: Products, norm: f64, loss: Option<f64>) {
+    fn close_evaluation(&mut self, products: Products, norm: f64, loss: Option<f64>, evaluated: Evaluated) {
         let Some(descent) = self.descent.as_mut() else {
             return;
         };
@@ -838,7 +853,7 @@ impl Room {
         let leaves = matches!(next.outcome, Outcome::HandBack { .. });
         let stays = next.commit.is_none() && next.direction.is_none() && next.step == step && !leaves;
         if !stays {
-            self.go(next);
+            self.go(next, evaluated);
         }
     }
 
@@ -868,6 +883,7 @@ impl Room {
                 self.book.left = self.descent.as_ref().and_then(Descent::base_value);
             }
             self.book.phase = Phase::NonConvex;
+            self.book.next = None;
             self.book.averaged = 0;
             self.descent = None;
             let (slots, pass) = (&self.book.slots, self.book.pass);
@@ -885,7 +901,7 @@ impl Room {
     /// Leave the convex phase at the next pass, whatever was under way.
     pub fn leave(&mut self, reason: String) {
         self.book.tally = Tally::default();
-        self.go(Move { outcome: Outcome::HandBack { reason }, ..Move::default() });
+        self.go(Move { outcome: Outcome::HandBack { reason }, ..Move::default() }, Evaluated::default());
     }
 }
 

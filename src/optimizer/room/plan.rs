@@ -9,11 +9,11 @@ use crate::error::Refusal;
 /// What the tensors do in a pass.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Plan {
-    /// Step the inner optimizer, add `share` times the gradient to the window's sum and take the iterate into the running
-    /// average with the decay given.
-    Inner { share: f64, close: Option<f64>, average: Option<f64> },
-    /// Stand still and add `share` times the gradient to the evaluation's sum; divide by `close` when it ends.
-    Collect { share: f64, close: Option<f64> },
+    /// Step the inner optimizer, add `share` times the gradient to the sum of the window, which may `close` with this pass, and
+    /// take the iterate into the running average with the decay given.
+    Inner { share: f64, close: bool, average: Option<f64> },
+    /// Stand still and add `share` times the gradient to the sum of the evaluation, which may `close` with this pass.
+    Collect { share: f64, close: bool },
     /// Go where a move leads that the vectors have carried out.
     Apply(Move),
 }
