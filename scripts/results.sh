@@ -3,15 +3,16 @@
 # that was stopped goes on. At the end their tables take the place of those in RESULTS.md.
 #
 #     scripts/results.sh                # everything, some hours on two cores
-#     scripts/results.sh digits models  # parts: digits, models, alternatives, published, mnist, short, cifar10, swaps, large
+#     scripts/results.sh digits models  # parts: digits, models, alternatives, published, mnist, short, cifar10, swaps, large, batch512
 #     TABLES=1 scripts/results.sh       # no runs, the tables of those that are there
 #
 # MNIST and CIFAR-10 are looked for in data/ (examples/data/fetch.sh brings them), or where DATA says. BIN names a folder of
-# examples that are built already; LARGE_DEVICE the device of the part `large` (libtorch takes half the time there).
+# examples that are built already; LARGE_DEVICE the device of the parts `large` and `batch512` (libtorch takes half the time there);
+# JOBS how many runs go side by side (2).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=${DATA:-data}
-parts=${*:-digits models alternatives published mnist short cifar10 swaps large}
+parts=${*:-digits models alternatives published mnist short cifar10 swaps large batch512}
 seeds="0 1 2"
 
 if [ -z "${BIN:-}" ]; then
@@ -26,7 +27,7 @@ run() { # folder, program, options
   local out=runs/$1 program=$2
   shift 2
   if [ -e "$out/summary.json" ] || [ -n "${TABLES:-}" ]; then return; fi
-  while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+  while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-2}" ]; do wait -n; done
   mkdir -p "$out"
   echo "$program --out $out $*"
   "$BIN/$program" --out "$out" --resume --data-dir "$data" "$@" >"$out/output.txt" 2>&1 || echo "failed: $(tail -n1 "$out/output.txt")" &
@@ -102,6 +103,20 @@ for part in $parts; do
         large "$dataset" cross-entropy vgg5 --epochs 16
       done
       for dataset in cifar10 mnist; do large "$dataset" mse vit --model vit-nomlp-wkewq-wvwo --epochs 50; done ;;
+    batch512) # 10,000 images in 20 steps an epoch
+      batch512() { # data set, name, options
+        run "batch512/$1-$2" vit --dataset "$1" --limit 10000 --model vit-nomlp --batch-size 512 --epochs 100 \
+          --device "${LARGE_DEVICE:-flex}" "${@:3}"
+      }
+      for seed in $seeds; do
+        batch512 cifar10 "ce-$seed" --seed "$seed"
+        batch512 cifar10 "no-level-$seed" --seed "$seed" --baseline none --config examples/configs/no_level.json
+      done
+      for dataset in cifar10 mnist; do
+        batch512 "$dataset" mse-0 --loss mse
+        batch512 "$dataset" l2-0 --l2 1e-4
+      done
+      batch512 mnist ce-0 ;;
     *) echo "there is no part $part" >&2; exit 1 ;;
   esac
 done

@@ -168,9 +168,10 @@ fn distinguish(variants: &[&Value]) -> Vec<String> {
         let objects: Option<Vec<_>> = variants.iter().map(|variant| variant.and_then(Value::as_object)).collect();
         let Some(objects) = objects else {
             for (found, variant) in found.iter_mut().zip(variants) {
-                let value = variant.map_or("none".into(), |value| match value {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
+                let value = variant.map_or("none".into(), |value| match (kinds_of(value), value) {
+                    (Some(kinds), _) => kinds.join(" + "),
+                    (None, Value::String(text)) => text.clone(),
+                    (None, other) => other.to_string(),
                 });
                 found.push(format!("{path} {value}"));
             }
@@ -188,6 +189,11 @@ fn distinguish(variants: &[&Value]) -> Vec<String> {
     let mut found = vec![vec![]; variants.len()];
     walk(&variants.iter().copied().map(Some).collect::<Vec<_>>(), "", &mut found);
     found.into_iter().map(|words| words.join(", ")).collect()
+}
+
+/// The kinds of the parts a list is made of.
+fn kinds_of(list: &Value) -> Option<Vec<&str>> {
+    list.as_array()?.iter().map(|part| part["kind"].as_str()).collect()
 }
 
 /// The four numbers by which a method is judged.

@@ -362,6 +362,18 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_other_parts_are_named_by_their_kinds() {
+        let root = tempfile::tempdir().unwrap();
+        let all = |of: Value| json!({ "detector": { "kind": "all", "of": of } });
+        let (one, two) =
+            (json!([{ "kind": "never" }]), json!([{ "kind": "never" }, { "kind": "loss_slope", "rate": 1 }]));
+        let folders = [run(&root, "a", 0, all(one), 1e-3), run(&root, "b", 0, all(two), 1e-3)];
+        let families = families(folders.iter().map(|folder| Run::load(folder).unwrap()).collect());
+        let labels: Vec<_> = families[0].experiments.iter().map(|experiment| experiment.label.as_str()).collect();
+        assert_eq!(labels, ["detector.of never", "detector.of never + loss_slope"]);
+    }
+
+    #[test]
     fn a_report_is_one_page_that_says_where_the_method_wins_and_where_it_loses() {
         let root = tempfile::tempdir().unwrap();
         let runs = [run(&root, "a", 0, json!({}), 1e-3), run(&root, "b", 1, json!({}), 0.05)];
