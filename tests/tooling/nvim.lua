@@ -59,7 +59,8 @@ local function run()
   -- A key of an earlier version is struck out, and replaced.
   set({ '{ "detector": { "kind": "loss_slope", "longest": 8 } }' })
   found = told(1)
-  check('a deprecated key is told', found[1] and found[1]._tags and found[1]._tags.deprecated, found)
+  local told_tags = found[1] and found[1].user_data and found[1].user_data.lsp and found[1].user_data.lsp.tags
+  check('a deprecated key is told', vim.deep_equal(told_tags, { vim.lsp.protocol.DiagnosticTag.Deprecated }), found)
   range = { start = { line = 0, character = 40 }, ['end'] = { line = 0, character = 40 } }
   actions = ask('textDocument/codeAction', 1, 40, { range = range, context = { diagnostics = {} } }) or {}
   fix = vim.tbl_filter(function(action) return action.title == 'Change to "windows"' end, actions)[1]
