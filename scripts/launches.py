@@ -13,7 +13,7 @@ WINDOW = 40  # passes, as there
 LIMITS = {
     "non_convex_last": ("adam", 3 + 3 / WINDOW, 1 / WINDOW),
     "non_convex": ("adam", 3 + 4 / 8 + 3 / WINDOW, 1 / WINDOW),
-    "convex": ("model", 24, 1),
+    "convex": ("model", 21, 1),
 }
 
 

@@ -193,3 +193,21 @@ impl Vectors {
         self.pairs = Some(Pairs { used, rows });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_product_over_millions_of_parameters_keeps_the_digits_of_f32() {
+        // Positive, so that every partial sum grows: the worst case for a sum in f32.
+        let columns = 1 << 22;
+        let values: Vec<f32> = (0..columns).map(|i| 0.5 + (i as f32 * 0.618_034).fract()).collect();
+        let exact: f64 = values.iter().map(|value| f64::from(*value).powi(2)).sum();
+        let row = Tensor::<2>::from_data(TensorData::new(values, [1, columns]), &Device::flex());
+        let product: f64 = squared_norm(&row).into_scalar();
+        assert!((product / exact - 1.0).abs() < 1e-6, "{product} {exact}");
+    }
+}
