@@ -307,3 +307,52 @@ impl Whole {
         Ok(whole)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(value: f64) -> Tensor<2> {
+        Tensor::from_data(TensorData::new(vec![value; 2], [1, 2]), &Device::flex())
+    }
+
+    fn enter(whole: &mut Whole, slot: usize, value: f64) {
+        whole.bring(Visit { slot, gradient: row(0.0), parameters: Some(row(value)), iterate: None });
+    }
+
+    #[test]
+    fn a_tensor_that_sits_out_two_hand_backs_still_goes_to_its_base_first() {
+        let mut whole = Whole::default();
+        enter(&mut whole, 0, 1.0);
+        enter(&mut whole, 1, 2.0);
+        whole.settle();
+        whole.leave(|slot| slot == 0);
+        enter(&mut whole, 0, 3.0);
+        whole.settle();
+        whole.leave(|slot| slot == 0);
+        assert!(whole.awaited(0).is_none());
+        let base = whole.awaited(1).expect("it waits");
+        assert_eq!(base.to_data().iter::<f64>().collect::<Vec<_>>(), [2.0, 2.0]);
+        assert!(whole.awaited(1).is_none());
+    }
+
+    #[test]
+    fn a_record_of_rows_that_do_not_fit_is_refused() {
+        let mut whole = Whole::default();
+        enter(&mut whole, 0, 1.0);
+        enter(&mut whole, 3, 2.0);
+        whole.settle();
+        let restore = |rows| Whole::restore(rows, &Device::flex()).map(|whole| whole.save().len());
+        let saved = whole.save();
+        assert_eq!(restore(saved.clone()), Ok(1));
+        let change = |change: &dyn Fn(&mut SavedRow)| {
+            let mut rows = saved.clone();
+            change(&mut rows[0].0);
+            restore(rows)
+        };
+        assert!(change(&|row| row.seats[0].columns = 3).is_err());
+        assert!(change(&|row| row.seats[0].columns = usize::MAX).is_err());
+        assert!(change(&|row| row.seats.swap(0, 1)).is_err());
+        assert!(change(&|row| row.kind = Kind::Gradient).is_err());
+    }
+}

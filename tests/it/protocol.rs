@@ -2,10 +2,11 @@
 
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
-use burn_convexity::{EventKind, Phase};
+use burn::train::{TrainOutput, TrainStep};
+use burn_convexity::{Attached, EventKind, Phase};
 use serde_json::json;
 
-use crate::support::{Net, all, config, loader, mean_loss, objective, swap_at, values};
+use crate::support::{Batch, Net, all, config, loader, mean_loss, objective, swap_at, values};
 
 #[test]
 fn until_the_swap_parameters_are_those_of_the_inner_optimizer_bit_for_bit() {
@@ -134,4 +135,38 @@ fn a_spare_pass_of_the_drop_in_ignores_its_gradient() {
         net.values()
     };
     assert_eq!(run(1.0), run(-1e6));
+}
+
+/// A pass of a wrapper, in which the second layer has no gradient where it is `blind`; the loss.
+fn pass(net: &mut Option<Attached<Net>>, optim: &mut ModuleOptimizer, batch: &Batch, blind: bool) -> f64 {
+    let model = net.take().expect("it was put back");
+    let TrainOutput { mut grads, item } = TrainStep::step(&model, batch.clone());
+    if blind {
+        let second = &model.inner().second;
+        grads.remove::<2>(second.weight.id);
+        grads.remove::<1>(second.bias.as_ref().expect("a bias").id);
+    }
+    *net = Some(TrainStep::optimize(model, optim, 1e-2.into(), grads));
+    item.loss.into_scalar::<f64>()
+}
+
+#[test]
+fn a_phase_left_within_an_evaluation_leaves_nothing_to_the_window_behind_it() {
+    let json = json!({ "detector": swap_at(2), "window": 4, "safe_resort": { "hold_off": 9 } });
+    let switching = config(json).init().expect("valid");
+    let reports = switching.reports();
+    let mut optim: ModuleOptimizer = switching.clone().into();
+    let mut net = Some(switching.attach(Net::new(8, 1)));
+    let batches: Vec<Batch> = loader(60, 15).iter().map(Result::unwrap).collect();
+    for pass_number in 0..8 + 4 + 1 {
+        pass(&mut net, &mut optim, &batches[pass_number % 4], false);
+    }
+    assert_eq!(switching.phase(), Phase::Convex);
+    pass(&mut net, &mut optim, &batches[1], true);
+    assert_eq!(switching.phase(), Phase::NonConvex, "{:?}", switching.events());
+    drop(reports.try_iter().count());
+    let losses: Vec<f64> = batches.iter().map(|batch| pass(&mut net, &mut optim, batch, false)).collect();
+    let report = reports.try_iter().next().expect("a window");
+    let (shown, mean) = (report.observation.loss.expect("shown"), losses.iter().sum::<f64>() / 4.0);
+    assert!((shown / mean - 1.0).abs() < 1e-6, "{shown} {mean}");
 }
