@@ -164,7 +164,7 @@ fn a_phase_left_within_an_evaluation_leaves_nothing_to_the_window_behind_it() {
     assert_eq!(switching.phase(), Phase::Convex);
     pass(&mut net, &mut optim, &batches[1], true);
     assert_eq!(switching.phase(), Phase::NonConvex, "{:?}", switching.events());
-    drop(reports.try_iter().count());
+    let _ = reports.try_iter().count();
     let losses: Vec<f64> = batches.iter().map(|batch| pass(&mut net, &mut optim, batch, false)).collect();
     let report = reports.try_iter().next().expect("a window");
     let (shown, mean) = (report.observation.loss.expect("shown"), losses.iter().sum::<f64>() / 4.0);
