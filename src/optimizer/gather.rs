@@ -47,7 +47,7 @@ impl Gather {
         self.device = joined;
     }
 
-    /// All values of several gathers in f64, with one read-back; the device's words on failure.
+    /// All values of several gathers in f64, with one read-back a device; the device's words on failure.
     pub fn read<const N: usize>(gathers: [Self; N]) -> Result<[Vec<f64>; N], String> {
         let mut counts = [0; N];
         let mut values: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
@@ -61,9 +61,20 @@ impl Gather {
             return Ok(values);
         }
         all.join();
-        let transaction = all.device.into_iter().fold(Transaction::default(), Transaction::register);
-        let read = transaction.try_execute().map_err(|error| error.to_string())?;
-        let mut read = read.iter().flat_map(|data| data.iter::<f64>());
+        // A transaction is of one device.
+        let mut read = vec![None; all.device.len()];
+        while let Some(first) = read.iter().position(Option::is_none) {
+            let device = all.device[first].device();
+            let here: Vec<usize> = (first..read.len()).filter(|at| all.device[*at].device() == device).collect();
+            let tensors = here.iter().map(|at| all.device[*at].clone());
+            let data = tensors.fold(Transaction::default(), Transaction::register).try_execute();
+            let data = data.map_err(|error| error.to_string())?;
+            if data.len() != here.len() {
+                return Err(format!("{} tensors were asked for and {} came", here.len(), data.len()));
+            }
+            here.into_iter().zip(data).for_each(|(at, data)| read[at] = Some(data));
+        }
+        let mut read = read.iter().flatten().flat_map(|data| data.iter::<f64>());
         for (values, count) in values.iter_mut().zip(counts) {
             values.extend(read.by_ref().take(count));
         }

@@ -95,3 +95,45 @@ fn norms_have_the_accuracy_of_f32_in_both_phases() {
         assert!((report.observation.mean_norm / norm - 1.0).abs() < 2e-6, "{norm} {:?}", report.observation);
     }
 }
+
+/// Two vectors of parameters, each on a device of its own.
+#[cfg(feature = "tch")]
+#[derive(burn::module::Module, Debug)]
+struct Two {
+    here: Param<Tensor<1>>,
+    there: Param<Tensor<1>>,
+}
+
+#[cfg(feature = "tch")]
+#[test]
+fn parameters_on_two_devices_go_along_one_line_and_resume() {
+    use crate::device_name::DeviceName;
+    let parameter = |name: DeviceName, value: f32| {
+        let device = name.open().expect("it is there").autodiff();
+        Param::from_tensor(Tensor::<1>::from_data(TensorData::from([value; 3]), &device))
+    };
+    let mut two = Two { here: parameter(DeviceName::Flex, 4.0), there: parameter(DeviceName::LibTorch, -3.0) };
+    let start = || config(json!({ "window": 1, "detector": swap_at(2) })).init().expect("valid");
+    let mut switching = start();
+    let part = |x: &Param<Tensor<1>>, weight: f64| ((x.val() - 1.0).square().mul_scalar(weight)).sum();
+    for call in 0..16 {
+        if call == 9 {
+            // All vectors come back on the device of the tensor that carries them.
+            let record = switching.to_record();
+            switching = start();
+            switching.load_record(record);
+        }
+        (two, _) = switching.step_with(1e-2, two, |two| {
+            let (here, there) = (part(&two.here, 1.0), part(&two.there, 30.0));
+            let loss = here.clone().inner() + Tensor::from_data(there.clone().inner().into_data(), &Device::flex());
+            let mut grads = GradientsParams::new();
+            grads.register(two.here.id, two.here.val().grad(&here.backward()).expect("a gradient"));
+            grads.register(two.there.id, two.there.val().grad(&there.backward()).expect("a gradient"));
+            (loss, grads)
+        });
+    }
+    assert_eq!((switching.phase(), switching.refusal()), (Phase::Convex, None), "{:?}", switching.events());
+    for x in [two.here.val(), two.there.val()] {
+        assert!(x.into_data().iter::<f64>().all(|x| (x - 1.0).abs() < 1e-3), "{:?}", switching.events());
+    }
+}
