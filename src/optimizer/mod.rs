@@ -5,7 +5,7 @@
 //! Burn hands [`Optimizer::step`] one tensor at a time, and conjugate gradients need inner products over all of them
 //! before any may move. So a pass over the tensors either *collects* (each gives its gradient) or *applies* (each goes to its
 //! part of the point decided on). What the tensors give lies side by side in rows over the whole model, and all that is done
-//! to vectors is done to these, a launch each however many tensors there are. The plain drop-in learns that a pass has ended
+//! to vectors is done to these, once for all tensors. The plain drop-in learns that a pass has ended
 //! when the next one begins, and spends that pass's batch on applying; `attach` ends the pass itself and applies at once.
 
 use std::sync::Arc;

@@ -25,18 +25,10 @@ pub(super) struct Row {
 
 impl Row {
     pub fn pieces(&self) -> Pieces {
+        let widths = self.seats.iter().map(|seat| seat.columns).collect();
         let slots = self.seats.iter().map(|seat| seat.slot);
-        slots.zip(cut(&self.values, &self.seats)).collect()
+        slots.zip(self.values.clone().split_with_sizes(widths, 1)).collect()
     }
-}
-
-/// The pieces of a row by its seats.
-fn cut<'a>(values: &'a Tensor<2>, seats: &'a [Seat]) -> impl Iterator<Item = Tensor<2>> + 'a {
-    let starts = seats.iter().scan(0, |end, seat| {
-        *end += seat.columns;
-        Some(*end - seat.columns)
-    });
-    seats.iter().zip(starts).map(|(seat, start)| values.clone().narrow(1, start, seat.columns))
 }
 
 /// A tensor's piece of a row, where it has a seat there.

@@ -176,8 +176,8 @@ impl Whole {
     /// Where a tensor stands after a move by `step`; `root` is that of its metric where it has just brought one.
     pub fn point(&mut self, slot: usize, step: f64, root: Option<&Tensor<2>>) -> Option<Tensor<2>> {
         self.vectors.iter_mut().find_map(|vectors| {
-            let base = piece(&vectors.base, &vectors.seats, slot)?;
             if let (None, Some(root)) = (&vectors.root_metric, root) {
+                let base = piece(&vectors.base, &vectors.seats, slot)?;
                 let direction = vectors.direction.as_ref().and_then(|row| piece(row, &vectors.seats, slot));
                 return Some(along(&base, direction.as_ref(), step, Some(&root.clone().to_device(&base.device()))));
             }
