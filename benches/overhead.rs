@@ -3,7 +3,8 @@
 //! Both sides of a ratio run in turns in one process, so that a noisy machine slows both; it is that of the medians. For every
 //! model a line of JSON; the last line is of the first model. `BURN_CONVEXITY_DEVICE` names the device (`flex`), `OVERHEAD_MODELS`
 //! the models: `small` (the default, that of the example `vit`), `vit-mlp` and `vgg5` (as published), `vit-10m` (6 layers of width
-//! 384, 10.6 million parameters).
+//! 384, 10.6 million parameters), and `OVERHEAD_BATCH` the samples of a batch (256; what lies beside the model does not depend on
+//! it, and on a CPU the largest model takes minutes for one of 256).
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -25,7 +26,6 @@ use shared::models::{Classifier, Loss, ModelKind};
 #[path = "../examples/shared/mod.rs"]
 mod shared;
 
-const BATCH: usize = 256;
 const LR: f64 = 1e-3;
 /// Rounds of a measurement; a quarter of them for the largest model.
 const ROUNDS: usize = 32;
@@ -33,6 +33,7 @@ const ROUNDS: usize = 32;
 struct Bench {
     name: String,
     rounds: usize,
+    samples: usize,
     device: Device,
     model: Classifier,
     batch: ImageBatch,
@@ -52,11 +53,13 @@ impl Bench {
             other => panic!("no model {other}: small, vit-mlp, vgg5 or vit-10m"),
         };
         let network = kind.init(size, &device.clone().autodiff());
-        let loader = EpochLoader::sequential(&digits(32).train.upload(&device), BATCH).expect("enough data");
+        let samples =
+            std::env::var("OVERHEAD_BATCH").map_or(256, |samples| samples.parse().expect("a number of samples"));
+        let loader = EpochLoader::sequential(&digits(32).train.upload(&device), samples).expect("enough data");
         let batch = loader.iter().next().expect("a batch").expect("no error");
         let model = Classifier::new(network, Loss::CrossEntropy).materialize();
         let rounds = if name == "vit-10m" { ROUNDS / 4 } else { ROUNDS };
-        Self { name: name.into(), rounds, device, model, batch }
+        Self { name: name.into(), rounds, samples, device, model, batch }
     }
 
     /// Until everything that was asked of the device is done.
@@ -219,7 +222,7 @@ fn main() {
         first.get_or_insert(ratios);
         let line = json!({
             "model": bench.name, "parameters": bench.model.num_params(), "device": format!("{:?}", bench.device),
-            "batch": BATCH, "step_ms": step, "adam_step_ms": adam, "evaluation_ms": evaluation,
+            "batch": bench.samples, "step_ms": step, "adam_step_ms": adam, "evaluation_ms": evaluation,
             "optimizer_ms": optimizer, "l_bfgs_beside_model_ms": own, "burn_l_bfgs_beside_model_ms": burn,
             "non_convex": ratios[0], "convex": ratios[1], "of_burn_l_bfgs": ratios[2],
         });
