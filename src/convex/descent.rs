@@ -495,7 +495,7 @@ impl Descent {
             (Some(last), _) if !base.steepest => {
                 let by_change = last.change / base.slope;
                 let by_curvature = -base.slope / (last.curvature * base.squared_length);
-                if by_curvature > 0.0 { (by_change * by_curvature).sqrt() } else { by_change }
+                Some((by_change * by_curvature).sqrt()).filter(|step| step.is_finite()).unwrap_or(by_change)
             }
             (Some(last), _) => last.displacement / base.gg.sqrt(),
             (_, FirstStep::Step(step)) => step,
@@ -579,62 +579,4 @@ impl Descent {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::convex::direction::{ConjugateGradient, ConjugateGradientConfig};
-
-    /// Accepts the first trial of every line.
-    #[derive(Clone, Debug)]
-    struct Content;
-
-    impl LineSearch for Content {
-        fn begin(&mut self, _: Point, step: f64) -> Decision {
-            Decision::Evaluate(step)
-        }
-
-        fn observe(&mut self, point: Point) -> Decision {
-            Decision::Accept(point.step)
-        }
-
-        fn state(&self) -> Value {
-            Value::Null
-        }
-
-        fn restore(&mut self, _: Value) -> Result<(), StateError> {
-            Ok(())
-        }
-
-        fn boxed(&self) -> Box<dyn LineSearch> {
-            Box::new(self.clone())
-        }
-    }
-
-    /// The cost at which a phase that begins at a cost of 10 hands back, and why, if the logarithm of its loss falls by
-    /// `rates` in one evaluation after another.
-    fn hands_back(resort: SafeResort, rates: &[f64]) -> Option<(f64, String)> {
-        let direction = Box::new(ConjugateGradient::new(ConjugateGradientConfig::default()));
-        let mut descent = Descent::new(direction, Box::new(Content), Some(resort));
-        let (mut loss, mut cost) = (1.0, 10.0);
-        for rate in std::iter::once(&0.0).chain(rates) {
-            loss *= f64::exp(-rate);
-            let products = Products { gg: 1.0, gy: 1.0, gd: -0.5, yy: 1.0, yd: 0.5, dd: 1.0, ..Products::default() };
-            let next = descent.observe(&Evaluation { loss: Some(loss), products, cost }, &mut Vec::new());
-            if let Outcome::HandBack { reason } = next.outcome {
-                return Some((cost, reason));
-            }
-            cost += 1.0;
-        }
-        None
-    }
-
-    #[test]
-    fn a_phase_that_gains_too_little_over_any_stretch_is_given_up() {
-        let resort = SafeResort { stall_gain: 0.1, stall_cost: 3.0 };
-        // Over three units a rate of 0.035 gains 9.97 %, one of 0.036 10.2 %.
-        assert_eq!(hands_back(resort, &[0.036; 9]), None);
-        assert_eq!(hands_back(resort, &[0.035; 9]).expect("a stall").0, 13.0);
-        let (cost, reason) = hands_back(resort, &[0.1, 0.1, 0.1, 0.1, 0.0, 0.0, 0.0]).expect("a stall");
-        assert_eq!(cost, 16.0);
-        assert_eq!(reason, "the loss fell by 9.52 % over a cost of 3.0, less than 10.00 %");
-    }
-}
+mod tests;

@@ -202,12 +202,14 @@ pub fn directions() -> Vec<Value> {
     conjugate_gradients.into_iter().chain([json!({ "kind": "l_bfgs" })]).collect()
 }
 
-/// The refusal among an optimizer's events.
+/// The refusal, which is the one among the optimizer's events.
 pub fn refused(switching: &ConvexitySwitching) -> Option<Refusal> {
-    switching.events().into_iter().find_map(|Event { kind, .. }| match kind {
+    let told = switching.events().into_iter().find_map(|Event { kind, .. }| match kind {
         EventKind::Refused { refusal } => Some(refusal),
         _ => None,
-    })
+    });
+    assert_eq!(switching.refusal(), told);
+    told
 }
 
 /// How many of an optimizer's events are of a kind.
