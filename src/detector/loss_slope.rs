@@ -142,6 +142,17 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_that_falls_exactly_as_fast_as_the_rate_is_not_flat() {
+        let losses = (1..20).map(|n| window(n, 1.0, 0.5f64.powi(n as i32)));
+        let exact = Trend::fit(&losses.clone().take(10).map(|o| (o.cost, o.loss.unwrap().ln())).collect::<Vec<_>>());
+        let rate = -exact.unwrap().slope;
+        let mut detector = LossSlope::new(LossSlopeConfig { rate, ..Default::default() });
+        assert_eq!(first_swap(&mut detector, losses.clone().take(10)), None);
+        let mut detector = LossSlope::new(LossSlopeConfig { rate: rate * (1.0 + 1e-12), ..Default::default() });
+        assert_eq!(first_swap(&mut detector, losses).unwrap().0, 10);
+    }
+
+    #[test]
     fn the_rate_is_per_unit_of_cost_not_per_window() {
         let losses = |cost: f64| {
             (1..80).map(move |n| {

@@ -148,3 +148,29 @@ fn number(value: f64) -> String {
 fn in_a_row(windows: u64) -> String {
     if windows > 1 { format!(", {windows} windows in a row") } else { String::new() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_reasons_have_three_digits() {
+        let told = [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (0.874, "0.874"),
+            (-0.0397, "-0.0397"),
+            (2.5, "2.50"),
+            (0.001, "0.00100"),
+            (99_999.0, "99999"),
+            (1e5, "1.00e5"),
+            (9.99e-4, "9.99e-4"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "inf"),
+        ];
+        for (value, text) in told {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!([0, 1, 2].map(in_a_row), ["", "", ", 2 windows in a row"]);
+    }
+}

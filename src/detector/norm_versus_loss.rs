@@ -173,6 +173,15 @@ mod tests {
     }
 
     #[test]
+    fn a_window_without_a_finite_norm_and_loss_is_no_evidence() {
+        for (norm, loss) in [(f64::NAN, 1.0), (f64::INFINITY, 1.0), (1.0, f64::NAN), (1.0, f64::INFINITY)] {
+            let mut detector = NormVersusLoss::new(NormVersusLossConfig::default());
+            assert_eq!(detector.observe(&window(1, norm, loss)), Verdict::Stay);
+            assert!(detector.history.is_empty());
+        }
+    }
+
+    #[test]
     fn rearming_forgets_the_windows() {
         let mut detector = NormVersusLoss::new(NormVersusLossConfig::default());
         assert!(first_swap(&mut detector, descent()).is_some());

@@ -200,3 +200,18 @@ impl ModuleMapper for WithoutFlags {
 pub(crate) fn without_flags<M: Module>(model: M) -> M {
     model.map(&mut WithoutFlags)
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::nn::{Dropout, DropoutConfig};
+
+    use super::*;
+
+    #[test]
+    fn flags_that_are_off_are_not_counted() {
+        let dropouts = || -> [Dropout; 2] { std::array::from_fn(|_| DropoutConfig::new(0.5).init()) };
+        assert_eq!(flags_on(&dropouts()), 2);
+        let [on, off] = dropouts();
+        assert_eq!(flags_on(&[on, without_flags(off)]), 1);
+    }
+}

@@ -94,3 +94,58 @@ impl<'de> Deserialize<'de> for Gather {
         Ok(Self { host: Vec::deserialize(deserializer)?, device: Vec::new() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{DType, Device};
+
+    use super::*;
+
+    fn scalar(value: f64, dtype: DType) -> Tensor<1> {
+        Tensor::from_data([value], (&Device::flex(), dtype))
+    }
+
+    fn gather(values: &[(f64, DType)]) -> Gather {
+        let mut gather = Gather::default();
+        values.iter().for_each(|(value, dtype)| gather.push(scalar(*value, *dtype)));
+        gather
+    }
+
+    #[test]
+    fn neighbours_of_one_type_are_joined_and_all_values_keep_their_order() {
+        use DType::{F32, F64};
+        for (values, left) in [
+            (&[][..], 0),
+            (&[(1.0, F32)], 1),
+            (&[(1.0, F32), (2.0, F32), (3.0, F32)], 1),
+            (&[(1.0, F32), (2.0, F32), (3.0, F64), (4.0, F64), (5.0, F32)], 3),
+        ] {
+            let mut joined = gather(values);
+            joined.join();
+            assert_eq!(joined.device.len(), left);
+            let expected: Vec<f64> = values.iter().map(|(value, _)| *value).collect();
+            assert_eq!(Gather::read([joined, gather(values)]), Ok([expected.clone(), expected]));
+        }
+    }
+
+    #[test]
+    fn a_long_window_keeps_few_tensors() {
+        let mut all = Gather::default();
+        for value in 0..JOIN_AT - 1 {
+            all.append(gather(&[(value as f64, DType::F32)]));
+        }
+        assert_eq!(all.device.len(), JOIN_AT - 1);
+        all.append(gather(&[(JOIN_AT as f64, DType::F32)]));
+        assert_eq!(all.device.len(), 1);
+        let [values] = Gather::read([all]).expect("readable");
+        assert_eq!((values.len(), values[JOIN_AT - 1]), (JOIN_AT, JOIN_AT as f64));
+    }
+
+    #[test]
+    fn what_is_read_again_from_a_record_comes_first() {
+        let saved = serde_json::to_value(gather(&[(1.0, DType::F32), (2.0, DType::F64)])).expect("readable");
+        let mut read: Gather = serde_json::from_value(saved).expect("as it was written");
+        read.append(gather(&[(3.0, DType::F32)]));
+        assert_eq!(Gather::read([read]), Ok([vec![1.0, 2.0, 3.0]]));
+    }
+}

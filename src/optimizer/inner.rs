@@ -180,3 +180,40 @@ impl Inner {
         Some(root.sqrt().recip())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{InnerAdam, InnerAdamW, InnerSgd};
+
+    /// A parameter of one after a step of 0.5 with this gradient.
+    fn stepped(config: &InnerConfig, gradient: f32) -> f32 {
+        let tensor = |value: f32| Tensor::<1>::from_data([value], &Device::flex());
+        let (tensor, _) = Inner::from_config(config).step(0.5, tensor(1.0), tensor(gradient), None);
+        tensor.into_data().iter::<f32>().next().expect("one value")
+    }
+
+    #[test]
+    fn weight_decay_of_the_configuration_moves_a_parameter_without_gradient() {
+        let adam = |weight_decay| InnerConfig::Adam(InnerAdam { weight_decay, ..Default::default() });
+        let adamw = |weight_decay| InnerConfig::AdamW(InnerAdamW { weight_decay, ..Default::default() });
+        let sgd = |weight_decay| InnerConfig::Sgd(InnerSgd { weight_decay, ..Default::default() });
+        for config in [adam(0.0), adamw(0.0), sgd(0.0)] {
+            assert_eq!(stepped(&config, 0.0), 1.0, "{config:?}");
+        }
+        // Adam's step is the learning rate whatever the size of the gradient.
+        assert!((stepped(&adam(0.1), 0.0) - 0.5).abs() < 1e-3);
+        assert!((stepped(&adamw(0.1), 0.0) - 0.95).abs() < 1e-6);
+        assert!((stepped(&sgd(0.1), 0.0) - 0.95).abs() < 1e-6);
+        assert!((stepped(&sgd(0.0), 0.2) - 0.9).abs() < 1e-6);
+    }
+
+    #[test]
+    fn adam_and_adamw_leave_a_diagonal_and_others_do_not() {
+        let diagonal = |config: &InnerConfig| Inner::from_config(config).has_diagonal();
+        assert!(diagonal(&InnerConfig::Adam(InnerAdam::default())));
+        assert!(diagonal(&InnerConfig::AdamW(InnerAdamW::default())));
+        assert!(!diagonal(&InnerConfig::Sgd(InnerSgd::default())));
+        assert!(!Inner::new(AdamConfig::new().build()).has_diagonal());
+    }
+}

@@ -397,3 +397,42 @@ fn the_own_loop_returns_points_that_only_descend() {
         assert_eq!(values(&model), run.points[run.points.len() - 1]);
     }
 }
+
+#[test]
+fn values_come_by_forward_passes_only_where_the_search_needs_no_more() {
+    for (search, needs_slopes) in [("golden_section", false), ("hager_zhang", true), ("strong_wolfe", true)] {
+        let json = json!({
+            "window": 1, "detector": swap_at(1), "direction": { "kind": "conjugate_gradient" },
+            "line_search": { "kind": search },
+        });
+        let switching = config(json).init().expect("valid");
+        let objective = driver(1.0, 20);
+        let (gradients, values) = (Cell::new(0), Cell::new(0));
+        let mut model = Coordinates::new(&[1.0; 20]);
+        for call in 0..6 {
+            (model, _) = switching.step_with_forward(
+                1e-2,
+                model,
+                |model| {
+                    gradients.set(gradients.get() + 1);
+                    let loss = objective(model);
+                    (loss.clone(), GradientsParams::from_grads(loss.backward(), model))
+                },
+                |model| {
+                    values.set(values.get() + 1);
+                    objective(model)
+                },
+            );
+            // The step of Adam, the gradient at the swap with the first search, and one a search behind it.
+            if !needs_slopes {
+                assert_eq!(gradients.get(), if call == 0 { 1 } else { call + 2 }, "{search}");
+            }
+        }
+        let Counters { loss_evaluations, gradient_evaluations, cost, iterations, .. } = switching.counters();
+        assert_eq!(values.get() > 0, !needs_slopes, "{search}");
+        assert_eq!(iterations, 5);
+        assert_eq!(gradient_evaluations, gradients.get() - 1, "{search}");
+        assert_eq!(loss_evaluations, gradient_evaluations + values.get(), "{search}");
+        assert!((cost - (gradients.get() as f64 + values.get() as f64 / 3.0)).abs() < 1e-9, "{search}: {cost}");
+    }
+}
