@@ -330,6 +330,7 @@ mod tests {
         enter(&mut whole, 0, 3.0);
         whole.settle();
         whole.leave(|slot| slot == 0);
+        let mut whole = Whole::restore(whole.save(), &Device::flex()).expect("as it was saved");
         assert!(whole.awaited(0).is_none());
         let base = whole.awaited(1).expect("it waits");
         assert_eq!(base.to_data().iter::<f64>().collect::<Vec<_>>(), [2.0, 2.0]);
@@ -353,6 +354,7 @@ mod tests {
         assert!(change(&|row| row.seats[0].columns = 3).is_err());
         assert!(change(&|row| row.seats[0].columns = usize::MAX).is_err());
         assert!(change(&|row| row.seats.swap(0, 1)).is_err());
+        assert!(change(&|row| row.seats[1].slot = row.seats[0].slot).is_err());
         assert!(change(&|row| row.kind = Kind::Gradient).is_err());
     }
 }

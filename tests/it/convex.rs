@@ -154,3 +154,55 @@ fn a_gradient_that_climbs_above_its_old_peak_sends_training_back_to_the_inner_op
     assert_eq!(run(1.0, true), 0);
     assert_eq!(run(1e4, false), 0);
 }
+
+#[test]
+fn every_hand_back_doubles_the_windows_for_which_the_detector_is_not_asked() {
+    let json = json!({
+        "window": 1, "detector": swap_at(2), "start": "last", "evaluation": { "check": false },
+        "safe_resort": { "stall_gain": 0.99, "stall_cost": 0.5, "hold_off": 3, "max_hold_off": 10 },
+    });
+    let switching = config(json).init().expect("valid");
+    let (whole, mut net) = (all(60), Net::new(8, 1));
+    for _ in 0..80 {
+        (net, _) = switching.step_with(1e-2, net, objective(&whole));
+    }
+    let (mut swaps, mut backs) = (Vec::new(), Vec::new());
+    for event in switching.events() {
+        match event.kind {
+            EventKind::Swap { .. } => swaps.push(event.window),
+            EventKind::HandBack { hold_off, .. } => backs.push((event.window, hold_off)),
+            _ => {}
+        }
+    }
+    assert_eq!(backs.iter().map(|(_, hold_off)| *hold_off).take(4).collect::<Vec<_>>(), [3, 6, 10, 10]);
+    assert_eq!(swaps[0], 2);
+    for ((window, hold_off), swap) in backs.iter().zip(&swaps[1..]) {
+        assert_eq!(*swap, window + hold_off + 1);
+    }
+}
+
+#[test]
+fn a_detector_that_misses_the_loss_says_so_once() {
+    let json = json!({ "window": 1, "detector": { "kind": "loss_slope" } });
+    let abstains = |switching: &_| count(switching, |kind| matches!(kind, EventKind::DetectorAbstains { .. }));
+    let (shown, plain) = (config(json.clone()).init().expect("valid"), config(json).init().expect("valid"));
+    let mut optim: burn::optim::ModuleOptimizer = plain.clone().into();
+    let (whole, mut a, mut b) = (all(60), Net::new(8, 1), Net::new(8, 1));
+    for _ in 0..5 {
+        (a, _) = shown.step_with(1e-2, a, objective(&whole));
+        let (_, grads) = objective(&whole)(&b);
+        b = optim.step(1e-2, b, grads);
+    }
+    assert_eq!((abstains(&shown), abstains(&plain)), (0, 1));
+}
+
+#[test]
+fn restarts_are_counted_as_they_are_told() {
+    let direction = json!({ "kind": "conjugate_gradient", "restart_every": 2 });
+    let switching = config(json!({ "window": 6, "detector": swap_at(4), "direction": direction, "start": "last" }));
+    let switching = switching.init().expect("valid");
+    run(&switching, 1e-2, 24 + 12);
+    let told = count(&switching, |kind| matches!(kind, EventKind::Restart { .. }));
+    assert!(told >= 3, "{:?}", switching.events());
+    assert_eq!(switching.counters().restarts, told as u64);
+}

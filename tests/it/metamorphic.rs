@@ -403,7 +403,8 @@ fn values_come_by_forward_passes_only_where_the_search_needs_no_more() {
     for (search, needs_slopes) in [("golden_section", false), ("hager_zhang", true), ("strong_wolfe", true)] {
         let json = json!({
             "window": 1, "detector": swap_at(1), "direction": { "kind": "conjugate_gradient" },
-            "line_search": { "kind": search },
+            "line_search": { "kind": search }, "start": "last", "evaluation": { "check": false },
+            "safe_resort": { "enabled": false },
         });
         let switching = config(json).init().expect("valid");
         let objective = driver(1.0, 20);
@@ -430,7 +431,7 @@ fn values_come_by_forward_passes_only_where_the_search_needs_no_more() {
         }
         let Counters { loss_evaluations, gradient_evaluations, cost, iterations, .. } = switching.counters();
         assert_eq!(values.get() > 0, !needs_slopes, "{search}");
-        assert_eq!(iterations, 5);
+        assert_eq!(iterations, 5, "{search}");
         assert_eq!(gradient_evaluations, gradients.get() - 1, "{search}");
         assert_eq!(loss_evaluations, gradient_evaluations + values.get(), "{search}");
         assert!((cost - (gradients.get() as f64 + values.get() as f64 / 3.0)).abs() < 1e-9, "{search}: {cost}");

@@ -1,12 +1,13 @@
 //! The pass protocol: a whole-model method through a per-tensor trait.
 
+use burn::data::dataloader::DataLoader;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::train::{TrainOutput, TrainStep};
 use burn_convexity::{Attached, EventKind, Phase};
 use serde_json::json;
 
-use crate::support::{Batch, Net, all, config, loader, mean_loss, objective, swap_at, values};
+use crate::support::{Batch, Net, all, config, count, loader, mean_loss, objective, swap_at, values};
 
 #[test]
 fn until_the_swap_parameters_are_those_of_the_inner_optimizer_bit_for_bit() {
@@ -169,4 +170,57 @@ fn a_phase_left_within_an_evaluation_leaves_nothing_to_the_window_behind_it() {
     let report = reports.try_iter().next().expect("a window");
     let (shown, mean) = (report.observation.loss.expect("shown"), losses.iter().sum::<f64>() / 4.0);
     assert!((shown / mean - 1.0).abs() < 1e-6, "{shown} {mean}");
+}
+
+#[test]
+fn a_pass_costs_its_share_of_the_training_set() {
+    let defaults = |switching: &_| count(switching, |kind| matches!(kind, EventKind::DefaultWindow { .. }));
+    // Calls, and the costs of the plain drop-in and of the own loop; the default window is one of 100 passes.
+    for (window, calls, drop_in, own) in [(json!(6), 12, 2.0, 2.0), (json!(null), 50, 0.5, 50.0)] {
+        let json = json!({ "window": window, "detector": { "kind": "never" } });
+        let (plain, looped) = (config(json.clone()).init().expect("valid"), config(json).init().expect("valid"));
+        let mut optim: ModuleOptimizer = plain.clone().into();
+        let (batch, mut a, mut b) = (all(16), Net::new(4, 1), Net::new(4, 1));
+        for _ in 0..calls {
+            let (_, grads) = objective(&batch)(&a);
+            a = optim.step(1e-2, a, grads);
+            (b, _) = looped.step_with(1e-2, b, objective(&batch));
+        }
+        let costs = [plain.counters().cost, looped.counters().cost];
+        assert!((costs[0] - drop_in).abs() < 1e-9 && (costs[1] - own).abs() < 1e-9, "{costs:?}");
+        assert_eq!((defaults(&plain), defaults(&looped)), (usize::from(window.is_null()), 0));
+    }
+    let tracked = config(json!({ "detector": { "kind": "never" } })).init().expect("valid");
+    let train = tracked.track(loader(60, 16));
+    let mut optim: ModuleOptimizer = tracked.clone().into();
+    let mut net = Net::new(4, 1);
+    for (pass, batch) in train.iter().map(Result::unwrap).enumerate() {
+        let (_, grads) = objective(&batch)(&net);
+        net = optim.step(1e-2, net, grads);
+        let cost = [16.0, 32.0, 48.0, 60.0][pass] / 60.0;
+        assert!((tracked.counters().cost - cost).abs() < 1e-9, "{:?}", tracked.counters());
+    }
+    assert_eq!(defaults(&tracked), 0);
+}
+
+#[test]
+fn an_evaluation_has_the_batches_configured_and_is_the_whole_call_of_an_own_loop() {
+    let json = json!({
+        "window": 2, "detector": swap_at(2), "evaluation": { "batches": 3, "check": false },
+        "safe_resort": { "enabled": false },
+    });
+    let (attached, looped) = (config(json.clone()).init().expect("valid"), config(json).init().expect("valid"));
+    let mut optim: ModuleOptimizer = attached.clone().into();
+    let (batch, mut a, mut b) = (all(16), Some(attached.attach(Net::new(4, 1))), Net::new(4, 1));
+    let mut calls = 0;
+    for _ in 0..4 + 30 {
+        pass(&mut a, &mut optim, &batch, false);
+        (b, _) = looped.step_with(1e-2, b, |net: &Net| {
+            calls += 1;
+            objective(&batch)(net)
+        });
+    }
+    assert_eq!((attached.counters().gradient_evaluations, attached.counters().passes), (10, 34));
+    assert_eq!(looped.counters().gradient_evaluations, calls - 4);
+    assert!(looped.counters().iterations >= 29, "{:?}", looped.counters());
 }

@@ -434,6 +434,44 @@ fn a_group_with_a_short_batch_is_the_mean_of_its_batches_in_loss_and_gradient_al
     assert!((first_evaluation(40, 16, 3).0 / loss - 1.0).abs() > 1e-3);
 }
 
+#[test]
+fn norms_of_accumulated_batches_are_those_of_their_mean_gradient() {
+    let batches: Vec<Batch> = loader(64, 16).iter().map(|batch| batch.expect("a batch")).collect();
+    let switching = start(json!({ "window": 2, "detector": { "kind": "never" } }));
+    let reports = switching.reports();
+    let mut optim: ModuleOptimizer = switching.clone().into();
+    let mut model = switching.attach(Net::new(8, 1));
+    let flat = |net: &Net, batch: &Batch| -> Vec<f64> {
+        let (_, grads) = objective(batch)(net);
+        let layers = [&net.first, &net.second].into_iter();
+        let values = layers.flat_map(|layer| {
+            let weight = grads.get::<2>(layer.weight.id).expect("a gradient").into_data();
+            let bias = grads.get::<1>(layer.bias.as_ref().expect("a bias").id).expect("a gradient").into_data();
+            weight.iter::<f64>().chain(bias.iter::<f64>()).collect::<Vec<f64>>()
+        });
+        values.collect()
+    };
+    let gradients: Vec<_> = batches.iter().map(|batch| flat(&Net::new(8, 1), batch)).collect();
+    // No step moves anything: all gradients are of one point.
+    for pair in batches.chunks(2).chain([&batches[..1]]) {
+        let net = model.inner().clone();
+        let mut sum = GradientsAccumulator::new();
+        for batch in pair {
+            sum.accumulate(&net, TrainStep::step(&model, batch.clone()).grads);
+        }
+        model = TrainStep::optimize(model, &mut optim, 0.0.into(), sum.grads());
+    }
+    let norm = |of: &[Vec<f64>]| {
+        let mean = (0..of[0].len()).map(|at| of.iter().map(|g| g[at]).sum::<f64>() / of.len() as f64);
+        mean.map(|mean| mean * mean).sum::<f64>().sqrt()
+    };
+    let seen = reports.try_iter().next().expect("a window").observation;
+    let batch_norm = (norm(&gradients[..2]) + norm(&gradients[2..])) / 2.0;
+    assert!((seen.batch_norm / batch_norm - 1.0).abs() < 1e-5, "{} {batch_norm}", seen.batch_norm);
+    let mean_norm = norm(&gradients);
+    assert!((seen.mean_norm / mean_norm - 1.0).abs() < 1e-5, "{} {mean_norm}", seen.mean_norm);
+}
+
 // ---- several devices by hand ----
 
 #[test]

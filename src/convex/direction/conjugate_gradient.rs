@@ -171,4 +171,43 @@ mod tests {
         let overlaps: Vec<bool> = (0..4).map(|_| direction.next(&products, 1.0).restart.is_some()).collect();
         assert_eq!(overlaps, [true, false, true, false]);
     }
+
+    /// The restarts of a method that is shown the same products again and again.
+    fn restarts(config: ConjugateGradientConfig, products: &Products, calls: usize) -> Vec<Option<RestartReason>> {
+        let mut direction = ConjugateGradient::new(config);
+        assert_eq!(direction.next(products, 0.0), Proposal::steepest(products.gg, None));
+        (0..calls).map(|_| direction.next(products, 1.0).restart).collect()
+    }
+
+    #[test]
+    fn powell_s_overlap_is_that_of_the_two_gradients() {
+        let config = ConjugateGradientConfig { powell: Some(0.2), ..Default::default() };
+        let products = |gy| Products { gg: 2.0, gy, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, rows: vec![] };
+        for (gy, restarts_at) in [(1.7, None), (2.3, None), (1.5, Some(0.25)), (2.5, Some(0.25))] {
+            let reason = restarts_at.map(|overlap| RestartReason::Powell { overlap, limit: 0.2 });
+            assert_eq!(restarts(config.clone(), &products(gy), 1), [reason], "{gy}");
+        }
+        // The search that failed before was a restart, too.
+        let mut direction = ConjugateGradient::new(config);
+        direction.next(&products(1.5), 0.0);
+        direction.restart();
+        assert_eq!(direction.next(&products(1.5), 1.0).restart, None);
+    }
+
+    #[test]
+    fn periodic_restarts_come_after_so_many_directions() {
+        let config = ConjugateGradientConfig { restart_every: Some(3), ..Default::default() };
+        let products = Products { gg: 2.0, gy: 1.5, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, rows: vec![] };
+        let told: Vec<bool> = restarts(config, &products, 6).iter().map(Option::is_some).collect();
+        assert_eq!(told, [false, true, false, false, true, false]);
+    }
+
+    #[test]
+    fn without_a_step_there_is_no_direction_to_be_conjugate_to() {
+        let mut direction = ConjugateGradient::new(ConjugateGradientConfig::default());
+        let products = Products { gg: 2.0, gy: 1.5, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, rows: vec![] };
+        for _ in 0..2 {
+            assert_eq!(direction.next(&products, 0.0), Proposal::steepest(2.0, None));
+        }
+    }
 }

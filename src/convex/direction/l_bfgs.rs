@@ -270,3 +270,163 @@ impl Direction for LBfgs {
         Box::new(self.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const N: usize = 6;
+    type Vector = [f64; N];
+
+    fn dot(a: &Vector, b: &Vector) -> f64 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
+    fn combine(terms: &[(f64, &Vector)]) -> Vector {
+        std::array::from_fn(|i| terms.iter().map(|(factor, vector)| factor * vector[i]).sum())
+    }
+
+    /// A positive definite matrix times a vector.
+    fn hessian(x: &Vector) -> Vector {
+        std::array::from_fn(|i| {
+            let row = (0..N).map(|j| x[j] / (1.0 + (i as f64 - j as f64).abs()));
+            row.sum::<f64>() + (i + 1) as f64 * x[i]
+        })
+    }
+
+    /// An accepted step with what the method needs to know of it.
+    #[derive(Clone)]
+    struct Step {
+        s: Vector,
+        y: Vector,
+        /// Al-Baali's factor.
+        scale: f64,
+    }
+
+    /// `H g` by the updates of the inverse Hessian (Nocedal and Wright 2006, equation 6.17), each after a division by its
+    /// factor, on a multiple of the identity.
+    fn matrix_times(pairs: &[Step], self_scaling: bool, g: &Vector) -> Vector {
+        let first = if self_scaling { &pairs[0] } else { &pairs[pairs.len() - 1] };
+        let gamma = dot(&first.s, &first.y) / dot(&first.y, &first.y);
+        let mut h: Vec<Vector> = (0..N).map(|i| std::array::from_fn(|j| if i == j { gamma } else { 0.0 })).collect();
+        for Step { s, y, scale } in pairs {
+            let factor = if self_scaling { 1.0 / scale } else { 1.0 };
+            let hy: Vector = std::array::from_fn(|i| factor * dot(&h[i], y));
+            let sy = dot(s, y);
+            let yhy = dot(y, &hy);
+            for i in 0..N {
+                for j in 0..N {
+                    let outer = (1.0 + yhy / sy) * s[i] * s[j] - hy[i] * s[j] - s[i] * hy[j];
+                    h[i][j] = factor * h[i][j] + outer / sy;
+                }
+            }
+        }
+        std::array::from_fn(|i| dot(&h[i], g))
+    }
+
+    #[test]
+    fn directions_are_those_of_the_matrix_whatever_the_steps() {
+        for (memory, self_scaling) in [(3, false), (3, true), (20, false), (20, true)] {
+            let mut method =
+                LBfgs::new(&LBfgsConfig { memory: Memory::Pairs(memory), self_scaling, ..Default::default() });
+            let mut x: Vector = std::array::from_fn(|i| 1.0 - 0.3 * i as f64);
+            let mut g = hessian(&x);
+            let mut d = combine(&[(-1.0, &g)]);
+            let proposal = method.next(&Products { gg: dot(&g, &g), ..Products::default() }, 0.0);
+            assert_eq!(proposal, Proposal::steepest(dot(&g, &g), None));
+            let (mut pairs, mut slots): (Vec<Step>, Vec<(Vector, Vector)>) = (Vec::new(), Vec::new());
+            let mut scaled = Vec::new();
+            for (k, step) in [0.02, 0.9, 0.3, 1.4, 0.7, 1.2, 0.5, 0.8].into_iter().enumerate() {
+                x = combine(&[(1.0, &x), (step, &d)]);
+                let new = hessian(&x);
+                let y = combine(&[(1.0, &new), (-1.0, &g)]);
+                let s = combine(&[(step, &d)]);
+                let b = -step * dot(&s, &g) / dot(&s, &y);
+                pairs.push(Step { s, y, scale: (1.0 / b).min(1.0) });
+                scaled.push(b > 1.0);
+                if pairs.len() as u64 > memory {
+                    pairs.remove(0);
+                }
+                let row = |r: &Vector| [dot(r, &new), dot(r, &y), dot(r, &d)];
+                let products = Products {
+                    gg: dot(&new, &new),
+                    gy: dot(&new, &y),
+                    gd: dot(&new, &d),
+                    yy: dot(&y, &y),
+                    yd: dot(&y, &d),
+                    dd: dot(&d, &d),
+                    rows: slots.iter().map(|(s, _)| row(s)).chain(slots.iter().map(|(_, y)| row(y))).collect(),
+                };
+                let Proposal { coefficients, slope, step: own, .. } = method.next(&products, step);
+                let slot = coefficients.store.expect("positive curvature");
+                if slot == slots.len() {
+                    slots.push((s, y));
+                } else {
+                    slots[slot] = (s, y);
+                }
+                let (of_s, of_y) = coefficients.rows.split_at(coefficients.rows.len() / 2);
+                let mut terms = vec![(coefficients.gradient, &new)];
+                terms.extend(of_s.iter().zip(&slots).map(|(factor, (s, _))| (*factor, s)));
+                terms.extend(of_y.iter().zip(&slots).map(|(factor, (_, y))| (*factor, y)));
+                let direction = combine(&terms);
+                let expected = combine(&[(-1.0, &matrix_times(&pairs, self_scaling, &new))]);
+                let error = combine(&[(1.0, &direction), (-1.0, &expected)]);
+                let size = dot(&expected, &expected).sqrt();
+                assert!(dot(&error, &error).sqrt() < 1e-9 * size, "{memory} {self_scaling} {k}: {error:?} of {size}");
+                assert!((slope - dot(&new, &direction)).abs() < 1e-9 * slope.abs(), "{slope}");
+                assert_eq!((own, coefficients.direction), (Some(1.0), 0.0));
+                (g, d) = (new, direction);
+            }
+            assert!(scaled.contains(&true) && scaled.contains(&false), "{scaled:?}");
+        }
+    }
+
+    #[test]
+    fn a_pair_without_curvature_is_not_kept() {
+        // Along d of length 3, a step of 2: s's = 36, y'y = 4; the limit is 1e-10 * 12.
+        let products = |yd: f64| Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 4.0, yd, dd: 9.0, rows: Vec::new() };
+        for (sy, kept) in [(1.3e-9, true), (1.1e-9, false), (0.0, false), (-1.0, false), (f64::NAN, false)] {
+            let mut method = LBfgs::new(&LBfgsConfig::default());
+            let proposal = method.next(&products(sy / 2.0), 2.0);
+            assert_eq!(proposal.coefficients.store, kept.then_some(0), "{sy}");
+            if !kept {
+                assert_eq!(proposal, Proposal::steepest(1.0, Some(RestartReason::NonDescent)));
+            }
+        }
+    }
+
+    #[test]
+    fn each_parameter_has_its_range() {
+        let valid =
+            |memory, memory_bytes| LBfgsConfig { memory, memory_bytes, ..Default::default() }.validate().is_ok();
+        for (pairs, fine) in [(0, false), (1, true), (10_000, true), (10_001, false)] {
+            assert_eq!(valid(Memory::Pairs(pairs), 1), fine, "{pairs}");
+        }
+        assert!(valid(Memory::ALL, 1) && !valid(Memory::ALL, 0));
+    }
+
+    #[test]
+    fn a_restart_forgets_the_pairs_and_not_how_many_fit() {
+        let config = |memory, memory_bytes| LBfgsConfig { memory, memory_bytes, ..Default::default() };
+        assert_eq!(LBfgs::new(&config(Memory::Pairs(2), 200)).fit(100), Ok(()));
+        let limit = MemoryLimit { pairs: 2, bytes: 200, limit: 199 };
+        assert_eq!(LBfgs::new(&config(Memory::Pairs(2), 199)).fit(100), Err(limit));
+
+        let mut method = LBfgs::new(&config(Memory::ALL, 299));
+        assert_eq!(method.fit(100), Ok(()));
+        let mut kept = 0;
+        let mut stored = |method: &mut LBfgs| {
+            let rows = vec![[0.0; 3]; 2 * kept];
+            let products = Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 4.0, yd: 1.0, dd: 9.0, rows };
+            let Proposal { coefficients, dropped, .. } = method.next(&products, 1.0);
+            kept = kept.max(coefficients.store.expect("positive curvature") + 1);
+            (coefficients.store, dropped)
+        };
+        let first: Vec<_> = (0..4).map(|_| stored(&mut method)).collect();
+        assert_eq!(first, [(Some(0), None), (Some(1), None), (Some(0), Some(2)), (Some(1), None)]);
+        method.restart();
+        assert!(method.state.order.is_empty());
+        let again: Vec<_> = (0..3).map(|_| stored(&mut method)).collect();
+        assert_eq!(again, [(Some(0), None), (Some(1), None), (Some(0), None)]);
+    }
+}
