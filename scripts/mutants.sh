@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Mutation tests of the detectors, the convex phase and the optimizer: what a test suite is worth that nothing is wrong for.
+# Mutation tests of the detectors, the convex phase and the optimizer: would the tests notice a mistake?
 # cargo-mutants lists small changes of the code (`+` for `-`, a function that only returns 0.0, a match arm gone); a change
 # under which every test passes is one that no test would notice.
 #
@@ -12,6 +12,7 @@
 #     scripts/mutants.sh --only descent.rs   # once more those of the files with this in their path
 #     scripts/mutants.sh --commit HEAD       # the code of a commit, whatever is being written meanwhile
 #     scripts/mutants.sh --survivors         # once more those that survived: whether new tests catch them
+#     scripts/mutants.sh --quick             # without the tests that take longer than a second
 #
 # At its end come the survivors, a line each, and the counts. target/mutants/outcomes.jsonl says of every mutant which test
 # caught it, target/mutants/unviable.json which do not compile; target/mutants/tree is the copy.

@@ -105,9 +105,8 @@ const CURVATURE: f64 = 1e-10;
 struct State {
     /// Slots from the oldest pair to the newest.
     order: Vec<usize>,
-    /// `s_i'y_j`, `s_i's_j`, `y_i'y_j` by slot.
+    /// `s_i'y_j` for a pair `i` that is no newer than `j`, and `y_i'y_j`, by slot.
     sy: Vec<Vec<f64>>,
-    ss: Vec<Vec<f64>>,
     yy: Vec<Vec<f64>>,
     /// The self-scaling factor of each slot's pair.
     scale: Vec<f64>,
@@ -138,14 +137,14 @@ impl LBfgs {
     /// Take the pair of the accepted step into the Gram matrices; the slot it goes to, or `None` where the curvature
     /// condition refuses it.
     fn store(&mut self, p: &Products, step: f64) -> Option<usize> {
-        let (ss, sy) = (step * step * p.dd, step * p.yd);
-        if sy.is_nan() || sy <= CURVATURE * (ss * p.yy).sqrt() {
+        let sy = step * p.yd;
+        if sy.is_nan() || sy <= CURVATURE * step * (p.dd * p.yy).sqrt() {
             return None;
         }
         let capacity = self.capacity();
         let state = &mut self.state;
         let slot = if state.order.len() < capacity {
-            for matrix in [&mut state.sy, &mut state.ss, &mut state.yy] {
+            for matrix in [&mut state.sy, &mut state.yy] {
                 matrix.iter_mut().for_each(|row| row.push(0.0));
                 matrix.push(vec![0.0; state.order.len() + 1]);
             }
@@ -155,16 +154,13 @@ impl LBfgs {
             state.order.remove(0)
         };
         for &other in &state.order {
-            let [_, s_y, s_d] = p.rows[other];
-            let [_, y_y, y_d] = p.rows[p.rows.len() / 2 + other];
-            state.ss[slot][other] = step * s_d;
-            state.ss[other][slot] = step * s_d;
+            let [_, s_y, _] = p.rows[other];
+            let [_, y_y, _] = p.rows[p.rows.len() / 2 + other];
             state.yy[slot][other] = y_y;
             state.yy[other][slot] = y_y;
             state.sy[other][slot] = s_y;
-            state.sy[slot][other] = step * y_d;
         }
-        (state.ss[slot][slot], state.sy[slot][slot], state.yy[slot][slot]) = (ss, sy, p.yy);
+        (state.sy[slot][slot], state.yy[slot][slot]) = (sy, p.yy);
         // Al-Baali's b = -a s'g / s'y with s = a d: -a^2 d'g_base / s'y, and d'g_base = d'g - d'y.
         let b = -step * step * (p.gd - p.yd) / sy;
         state.scale[slot] = if b > 0.0 { (1.0 / b).min(1.0) } else { 1.0 };
@@ -175,11 +171,12 @@ impl LBfgs {
     /// The two loops for `d = -H g` (Nocedal and Wright 2006, algorithm 7.4) on coefficients over `(g, s, y)`, where
     /// `sg` and `yg` are the products of the pairs with the gradient.
     fn two_loops(&self, sg: &[f64], yg: &[f64]) -> (f64, Vec<f64>, Vec<f64>) {
-        let State { order, sy, ss, yy, scale, .. } = &self.state;
+        let State { order, sy, yy, scale, .. } = &self.state;
         let (mut g, mut s, mut y) = (-1.0, vec![0.0; sg.len()], vec![0.0; yg.len()]);
         let mut alpha = vec![0.0; sg.len()];
         for &i in order.iter().rev() {
-            let s_q = g * sg[i] + order.iter().map(|&j| s[j] * ss[i][j] + y[j] * sy[i][j]).sum::<f64>();
+            // Of the pairs only the newer ones have a part in it yet, with their y.
+            let s_q = g * sg[i] + order.iter().map(|&j| y[j] * sy[i][j]).sum::<f64>();
             alpha[i] = s_q / sy[i][i];
             y[i] -= alpha[i];
         }
