@@ -59,7 +59,7 @@ fn l2_is_half_the_squared_norm_of_the_parameters_in_the_objective_of_both_phases
             assert!((a - b).abs() < 1e-3, "call {call}: {a} by the configuration, {b} by hand");
         }
     }
-    // It counts: without it the end is another.
+    // What is accepted is told as one objective.
     let (a, b) = (switching.accepted_loss().expect("known"), by_hand.accepted_loss().expect("known"));
     assert!((a - b).abs() < 1e-4 * b, "{a} {b}");
 }
