@@ -104,9 +104,15 @@ pub enum StartConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MetricConfig {
-    /// `inner` where the inner optimizer leaves a diagonal, else `identity`.
+    /// `kronecker` where an evaluation has at least four batches, else `inner` where the inner optimizer leaves a diagonal,
+    /// else `identity`.
     #[default]
     Auto,
+    /// For each tensor as an `m` by `n` matrix the inverse of `L (x) R`, of the sums of `G G'` and `G' G` over the batches'
+    /// gradients `G` at the swap, damped; for a vector the inverse of its mean squared gradient, damped (Gupta, Koren and
+    /// Singer 2018; Martens and Grosse 2015, section 6.3). Two matrices of `m * m` and `n * n` a tensor, none for a side
+    /// above 2,048.
+    Kronecker,
     /// The Euclidean one: no preconditioner.
     Identity,
     /// The diagonal `1 / (sqrt(v_hat) + eps)` that the inner Adam leaves at the swap, where `v_hat` is its mean squared

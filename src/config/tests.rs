@@ -187,7 +187,7 @@ fn each_mistake_has_its_place_and_its_message() {
             r#"{ "direction": { "kind": "conjugate_gradient", "beta": "polak" } }"#,
             "1:56: unknown value \"polak\" in direction.beta; did you mean \"polak_ribiere\"?",
         ),
-        (r#"{ "metric": 3 }"#, "1:13: metric must be one of \"auto\", \"identity\", \"inner\", not 3"),
+        (r#"{ "metric": 3 }"#, "1:13: metric must be one of \"auto\", \"kronecker\", \"identity\", \"inner\", not 3"),
         // Types and ranges.
         (
             r#"{ "detector": { "kind": "gradient_norm_peak", "threshold": 1.5 } }"#,

@@ -268,6 +268,11 @@ impl Descent {
         matches!(self.state.stage, Stage::Returning(..))
     }
 
+    /// Whether nothing has been evaluated yet.
+    pub fn is_entering(&self) -> bool {
+        matches!(self.state.stage, Stage::Entering)
+    }
+
     /// Whether the descent has converged and moves no more.
     pub fn is_resting(&self) -> bool {
         matches!(self.state.stage, Stage::Resting)

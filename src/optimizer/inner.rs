@@ -163,8 +163,8 @@ impl Inner {
     }
 
     /// The square root of the metric, `(sqrt(v_hat) + eps)^(-1/2)` with Adam's bias-corrected second moment `v_hat`
-    /// (Kingma and Ba 2015, algorithm 1), as one row.
-    pub fn root_metric<const D: usize>(&self, state: &InnerState) -> Option<Tensor<2>> {
+    /// (Kingma and Ba 2015, algorithm 1).
+    pub fn root_metric<const D: usize>(&self, state: &InnerState) -> Option<Tensor<D>> {
         let (moment, beta_2, epsilon) = self.diagonal?;
         let InnerState::Live(state) = state else {
             return None;
@@ -175,8 +175,7 @@ impl Inner {
         };
         let second = momentum.max_moment_2.as_ref().unwrap_or(&momentum.moment_2).clone();
         let correction = 1.0 - f64::from(beta_2).powi(i32::try_from(momentum.time).unwrap_or(i32::MAX));
-        let columns = second.shape().num_elements();
-        let root = second.reshape([1, columns]).div_scalar(correction).sqrt().add_scalar(epsilon);
+        let root = second.div_scalar(correction).sqrt().add_scalar(epsilon);
         Some(root.sqrt().recip())
     }
 }

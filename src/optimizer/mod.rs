@@ -25,6 +25,7 @@ mod drive;
 mod event;
 mod gather;
 mod inner;
+mod metric;
 mod own_loop;
 mod room;
 mod rows;
@@ -43,6 +44,7 @@ pub(crate) use state::Work;
 use inner::Inner;
 use own_loop::OwnLoop;
 use room::{Orders, Parts, Plan, Resort};
+use rows::as_matrix;
 use state::{Origin, Shared, UnderWay};
 use whole::Visit;
 
@@ -195,12 +197,13 @@ impl Optimizer for ConvexitySwitching {
         let orders = self.room().enter(&mut state.ticket, lr, tensor.dtype(), columns);
         let Orders { slot, l2, .. } = orders;
         let inner = &self.shared.inner;
-        let row = |tensor: &Tensor<D>| tensor.clone().reshape([1, columns]);
+        let shape = as_matrix(&tensor.dims());
+        let matrix = |tensor: &Tensor<D>| tensor.clone().reshape(shape);
         let root = orders.root.then(|| match &state.inner {
-            Some(state) => inner.root_metric::<D>(state).unwrap_or_else(|| row(&tensor).ones_like()),
-            None => row(&tensor).ones_like(),
+            Some(state) => inner.root_metric::<D>(state).map_or_else(|| matrix(&tensor).ones_like(), |root| matrix(&root)),
+            None => matrix(&tensor).ones_like(),
         });
-        let parameters = orders.parameters.then(|| row(&tensor));
+        let parameters = orders.parameters.then(|| matrix(&tensor));
         let tensor = match orders.plan {
             Plan::Inner { average, .. } => {
                 let awaited = orders.awaited.map(|base| base.to_device(&tensor.device()).reshape(tensor.shape()));
@@ -209,14 +212,14 @@ impl Optimizer for ConvexitySwitching {
                     true => grad + tensor.clone().mul_scalar(l2),
                     false => grad,
                 };
-                let gradient = row(&grad);
+                let gradient = matrix(&grad);
                 let (tensor, after) = inner.step(lr, base.unwrap_or(tensor), grad, state.inner.take());
                 state.inner = after;
                 if orders.keep {
                     state.kept = Some(tensor.clone());
                 }
-                let iterate = average.map(|_| row(&tensor));
-                self.room().bring(Visit { slot, gradient, parameters, iterate });
+                let iterate = average.map(|_| matrix(&tensor));
+                self.room().bring(Visit { slot, gradient, parameters, iterate, moments: false });
                 tensor
             }
             Plan::Collect { .. } => {
@@ -226,7 +229,8 @@ impl Optimizer for ConvexitySwitching {
                 }
                 let mut room = self.room();
                 room.bring_root(slot, root);
-                room.bring(Visit { slot, gradient: row(&grad), parameters, iterate: None });
+                let moments = orders.moments;
+                room.bring(Visit { slot, gradient: matrix(&grad), parameters, iterate: None, moments });
                 tensor
             }
             Plan::Apply(next) => {
@@ -272,6 +276,9 @@ pub struct Builder {
     line_search: Option<Box<dyn LineSearch>>,
 }
 
+/// Batches an evaluation must have for the default metric to be made of their gradients.
+const FEWEST_BATCHES: usize = 4;
+
 impl Builder {
     /// Any Burn optimizer for the non-convex phase. It leaves no diagonal, so the metric must be the identity.
     pub fn inner(mut self, optimizer: impl Optimizer) -> Self {
@@ -309,7 +316,12 @@ impl Builder {
         let (names, given) = (["metric", "inner"], ["inner", "an optimizer given in Rust"]);
         let rule = "this metric is made of the second moment of an adam or adamw given in the configuration";
         ParameterError::together(config.metric != MetricConfig::Inner || inner.has_diagonal(), names, given, rule)?;
-        let metric = config.metric != MetricConfig::Identity && inner.has_diagonal();
+        let diagonal = matches!(config.metric, MetricConfig::Auto | MetricConfig::Inner) && inner.has_diagonal();
+        let kronecker = match config.metric {
+            MetricConfig::Auto => Some(FEWEST_BATCHES),
+            MetricConfig::Kronecker => Some(1),
+            MetricConfig::Inner | MetricConfig::Identity => None,
+        };
         let resort = &config.safe_resort;
         let parts = Parts {
             direction: self.direction.unwrap_or_else(|| config.direction.build()),
@@ -324,7 +336,8 @@ impl Builder {
                 hold_off: resort.hold_off,
                 max_hold_off: resort.max_hold_off,
             }),
-            metric,
+            diagonal,
+            kronecker,
             check: config.evaluation.check,
             average: config.start == StartConfig::Average,
             l2: config.l2,

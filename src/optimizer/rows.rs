@@ -8,11 +8,34 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seat {
     pub slot: usize,
-    pub columns: usize,
+    /// The tensor as a matrix.
+    pub matrix: [usize; 2],
 }
 
-/// A vector as the tensors bring it, by slot, one row each.
+impl Seat {
+    /// The elements of the tensor; `None` for more than can be counted.
+    pub fn elements(&self) -> Option<usize> {
+        self.matrix[0].checked_mul(self.matrix[1])
+    }
+
+    /// How much of the row it takes.
+    pub fn width(&self) -> usize {
+        self.matrix[0] * self.matrix[1]
+    }
+}
+
+/// A vector as the tensors bring it, by slot, a matrix each.
 pub(super) type Pieces = Vec<(usize, Tensor<2>)>;
+
+/// A shape as that of a matrix: the first dimension longer than one by all that follow.
+pub(super) fn as_matrix(shape: &[usize]) -> [usize; 2] {
+    let long = shape.iter().position(|length| *length != 1).unwrap_or(0);
+    let behind: usize = shape.iter().skip(long + 1).product();
+    match shape.get(long) {
+        Some(rows) if behind > 1 => [*rows, behind],
+        rows => [1, rows.map_or(1, |rows| rows * behind)],
+    }
+}
 
 /// The part of a vector that lies on one device and is of one element type.
 #[derive(Clone, Debug)]
@@ -25,17 +48,26 @@ pub(super) struct Row {
 
 impl Row {
     pub fn pieces(&self) -> Pieces {
-        let widths = self.seats.iter().map(|seat| seat.columns).collect();
-        let slots = self.seats.iter().map(|seat| seat.slot);
-        slots.zip(self.values.clone().split_with_sizes(widths, 1)).collect()
+        let widths = self.seats.iter().map(Seat::width).collect();
+        let pieces = self.seats.iter().zip(self.values.clone().split_with_sizes(widths, 1));
+        pieces.map(|(seat, piece)| (seat.slot, piece.reshape(seat.matrix))).collect()
     }
 }
 
 /// A tensor's piece of a row, where it has a seat there.
 pub(super) fn piece(values: &Tensor<2>, seats: &[Seat], slot: usize) -> Option<Tensor<2>> {
     let at = seats.binary_search_by_key(&slot, |seat| seat.slot).ok()?;
-    let start = seats[..at].iter().map(|seat| seat.columns).sum();
-    Some(values.clone().narrow(1, start, seats[at].columns))
+    let start = seats[..at].iter().map(Seat::width).sum();
+    Some(values.clone().narrow(1, start, seats[at].width()).reshape(seats[at].matrix))
+}
+
+/// Matrices as one row.
+pub(super) fn side_by_side(pieces: impl Iterator<Item = Tensor<2>>) -> Tensor<2> {
+    let flat = pieces.map(|piece| {
+        let [rows, columns] = piece.dims();
+        piece.reshape([1, rows * columns])
+    });
+    Tensor::cat(flat.collect(), 1)
 }
 
 /// A vector over the whole model, a row for each device and element type.
@@ -60,8 +92,8 @@ impl Vector {
             }
         }
         let row = |group: Pieces| {
-            let seats = group.iter().map(|(slot, piece)| Seat { slot: *slot, columns: piece.dims()[1] }).collect();
-            Row { seats, values: Tensor::cat(group.into_iter().map(|(_, piece)| piece).collect(), 1) }
+            let seats = group.iter().map(|(slot, piece)| Seat { slot: *slot, matrix: piece.dims() }).collect();
+            Row { seats, values: side_by_side(group.into_iter().map(|(_, piece)| piece)) }
         };
         Self(groups.into_iter().map(row).collect())
     }
@@ -82,7 +114,7 @@ impl Vector {
             Some(row) => Some(row.values.clone().to_device(&device)),
             None => {
                 let pieces = seats.iter().map(|seat| Some(self.piece(seat.slot)?.to_device(&device)));
-                Some(Tensor::cat(pieces.collect::<Option<_>>()?, 1))
+                Some(side_by_side(pieces.collect::<Option<Vec<_>>>()?.into_iter()))
             }
         }
     }
@@ -147,6 +179,23 @@ mod tests {
             assert_eq!((values(&piece), piece.dtype()), (expected.to_vec(), dtype));
         }
         assert!(vector.piece(1).is_none());
+    }
+
+    #[test]
+    fn a_shape_is_a_matrix_by_its_first_long_dimension() {
+        let shapes: [(&[usize], [usize; 2]); 8] = [
+            (&[], [1, 1]),
+            (&[1, 1], [1, 1]),
+            (&[7], [1, 7]),
+            (&[1, 1, 7], [1, 7]),
+            (&[7, 1], [1, 7]),
+            (&[3, 4], [3, 4]),
+            (&[1, 5, 6], [5, 6]),
+            (&[8, 3, 2, 2], [8, 12]),
+        ];
+        for (shape, matrix) in shapes {
+            assert_eq!(as_matrix(shape), matrix, "{shape:?}");
+        }
     }
 
     #[test]

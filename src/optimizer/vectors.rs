@@ -2,6 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 
+use super::metric::Metric;
 use super::rows::{Row, Seat, Vector};
 use crate::convex::Move;
 use crate::convex::direction::Coefficients;
@@ -19,8 +20,8 @@ pub(super) struct Vectors {
     pub direction: Option<Tensor<2>>,
     /// Steps and gradient changes by slot.
     pairs: Option<Pairs>,
-    /// The square root of the metric. In no record, since it follows from the inner optimizer's state.
-    pub root_metric: Option<Tensor<2>>,
+    /// The metric. A diagonal is in no record, since it follows from the inner optimizer's state.
+    pub metric: Option<Metric>,
     /// Where the parameters stand, once that is known. In no record: it follows from the others.
     pub point: Option<Tensor<2>>,
 }
@@ -51,41 +52,42 @@ pub(super) fn squared_norm(row: &Tensor<2>) -> Tensor<1> {
     products(row, row)
 }
 
+/// The root of the metric times a row.
+fn rooted(metric: Option<&Metric>, row: Tensor<2>, seats: &[Seat]) -> Tensor<2> {
+    match metric {
+        Some(metric) => metric.root(row, seats),
+        None => row,
+    }
+}
+
 /// `base + step * direction`, the direction given in the metric's coordinates.
 pub(super) fn along(
     base: &Tensor<2>,
     direction: Option<&Tensor<2>>,
     step: f64,
-    root_metric: Option<&Tensor<2>>,
+    root: impl FnOnce(Tensor<2>) -> Tensor<2>,
 ) -> Tensor<2> {
     let Some(direction) = direction.filter(|_| step != 0.0) else {
         return base.clone();
     };
-    let way = direction.clone().mul_scalar(step);
-    let way = match root_metric {
-        Some(root) => way * root.clone(),
-        None => way,
-    };
-    base.clone() + way
+    base.clone() + root(direction.clone().mul_scalar(step))
 }
 
 impl Vectors {
     pub fn at(seats: Vec<Seat>, base: Tensor<2>) -> Self {
-        Self { seats, base, gradient: None, direction: None, pairs: None, root_metric: None, point: None }
+        Self { seats, base, gradient: None, direction: None, pairs: None, metric: None, point: None }
     }
 
     /// Where the parameters stand after a move by `step`.
     pub fn stand(&mut self, step: f64) -> Tensor<2> {
-        let Self { base, direction, root_metric, point, .. } = self;
-        point.get_or_insert_with(|| along(base, direction.as_ref(), step, root_metric.as_ref())).clone()
+        let Self { seats, base, direction, metric, point, .. } = self;
+        let root = |way| rooted(metric.as_ref(), way, seats);
+        point.get_or_insert_with(|| along(base, direction.as_ref(), step, root)).clone()
     }
 
-    /// A gradient in the metric's coordinates.
-    pub fn scaled(&self, gradient: Tensor<2>) -> Tensor<2> {
-        match &self.root_metric {
-            Some(root) => gradient * root.clone(),
-            None => gradient,
-        }
+    /// A gradient in the metric's coordinates, or a way in them in parameters.
+    pub fn rooted(&self, row: Tensor<2>) -> Tensor<2> {
+        rooted(self.metric.as_ref(), row, &self.seats)
     }
 
     /// The contribution at the end of an evaluation whose gradient is `g`: `[gg]` before the first direction, then `g, y,
@@ -124,10 +126,13 @@ impl Vectors {
             let stay = Vector(vec![Row { seats: self.seats.clone(), values: here.clone() }]);
             let average = stay.merge(average.clone(), |_, average| average).seated(&self.seats, here);
             let way = average.map(|average| average - here.clone());
-            self.direction = match &self.root_metric {
-                Some(root) => way.map(|way| way / root.clone()),
+            self.direction = match &self.metric {
+                Some(metric) => way.map(|way| metric.inverse_root(way, &self.seats)),
                 None => way,
             };
+        }
+        if let Some(Metric::Kronecker(kronecker)) = &mut self.metric {
+            kronecker.forget_inverses();
         }
         if let Some(coefficients) = &next.direction {
             self.turn(coefficients, next.commit, new.as_ref());

@@ -5,11 +5,12 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::gather::Gather;
+use super::metric::{self, Kronecker, Metric};
 use super::rows::{Pieces, Row, Seat, Vector, piece};
 use super::vectors::{Vectors, along, squared_norm};
 use crate::convex::Move;
 
-/// What a tensor brings in a pass, one row each.
+/// What a tensor brings in a pass, as a matrix each.
 #[derive(Debug)]
 pub(crate) struct Visit {
     pub slot: usize,
@@ -18,6 +19,8 @@ pub(crate) struct Visit {
     pub parameters: Option<Tensor<2>>,
     /// Those the inner optimizer has gone to, where they enter the running average.
     pub iterate: Option<Tensor<2>>,
+    /// Whether the metric is being made of the gradients.
+    pub moments: bool,
 }
 
 /// The objective's gradient at the evaluation just closed, row by row.
@@ -32,8 +35,11 @@ pub(super) struct Whole {
     iterates: Pieces,
     parameters: Pieces,
     roots: Pieces,
+    moments_brought: Pieces,
     /// Weighted sum of the gradients of the window or evaluation.
     sum: Vector,
+    /// Moments of the batches' gradients, where the metric is being made of them.
+    moments: Vector,
     /// Running average of the inner optimizer's iterates, where the convex phase may start there.
     average: Vector,
     /// Those of the convex phase, for each device and element type.
@@ -44,7 +50,8 @@ pub(super) struct Whole {
 
 impl Whole {
     pub fn bring(&mut self, visit: Visit) {
-        let Visit { slot, gradient, parameters, iterate } = visit;
+        let Visit { slot, gradient, parameters, iterate, moments } = visit;
+        self.moments_brought.extend(moments.then(|| (slot, metric::moments(&gradient))));
         self.gradients.push((slot, gradient));
         self.parameters.extend(parameters.map(|row| (slot, row)));
         self.iterates.extend(iterate.map(|row| (slot, row)));
@@ -57,7 +64,7 @@ impl Whole {
 
     /// A window or an evaluation begins.
     pub fn begin(&mut self) {
-        self.sum = Vector::default();
+        (self.sum, self.moments) = (Vector::default(), Vector::default());
     }
 
     /// No convex phase will start from the running average.
@@ -75,6 +82,8 @@ impl Whole {
         let norms = gradient.0.iter().map(|row| squared_norm(&row.values)).collect();
         let share_of = |row: Tensor<2>| if share == 1.0 { row } else { row.mul_scalar(share) };
         self.sum = std::mem::take(&mut self.sum).merge(gradient.map(share_of), |sum, more| sum + more);
+        let moments = Vector::join(std::mem::take(&mut self.moments_brought));
+        self.moments = std::mem::take(&mut self.moments).merge(moments, |sum, more| sum + more);
         let iterate = Vector::join(std::mem::take(&mut self.iterates));
         if !iterate.is_empty() {
             let mix = |average: Tensor<2>, iterate: Tensor<2>| match decay > 0.0 {
@@ -104,7 +113,7 @@ impl Whole {
 
     /// Whether the tensors are to bring the roots of their metric, which no record has.
     pub fn wants_roots(&self) -> bool {
-        self.vectors.iter().any(|vectors| vectors.root_metric.is_none())
+        self.vectors.iter().any(|vectors| vectors.metric.is_none())
     }
 
     /// All tensors of a pass of the convex phase have come by: begin with the parameters they brought, and put the roots of
@@ -116,26 +125,40 @@ impl Whole {
             return;
         }
         let roots = Vector::join(std::mem::take(&mut self.roots));
-        for vectors in self.vectors.iter_mut().filter(|vectors| vectors.root_metric.is_none()) {
-            vectors.root_metric = roots.seated(&vectors.seats, &vectors.base);
+        for vectors in self.vectors.iter_mut().filter(|vectors| vectors.metric.is_none()) {
+            vectors.metric = roots.seated(&vectors.seats, &vectors.base).map(Metric::Diagonal);
         }
     }
 
+    /// The first evaluation has ended: make the metric of the moments of its gradients. `None` where those of a tensor are
+    /// missing.
+    fn take_kronecker(&mut self) -> Option<()> {
+        let moments = std::mem::take(&mut self.moments);
+        for vectors in &mut self.vectors {
+            let row = moments.seated(&metric::seats(&vectors.seats), &vectors.base)?;
+            vectors.metric = Some(Metric::Kronecker(Kronecker::from_moments(row, &vectors.seats)));
+        }
+        Some(())
+    }
+
     /// An evaluation ends where the parameters have gone by `step`: the squared norms of the objective's gradient and of the
-    /// parameters, where they are penalised, and the inner products. `None` where a tensor is missing, or the root of its
-    /// `metric`.
+    /// parameters, where they are penalised, the inner products, and, where the metric has just been made of `moments`, the
+    /// squared norm of the gradient times the metric. `None` where a tensor is missing, or its root of a `diagonal`.
     pub fn close_evaluation(
         &mut self,
         total: f64,
         l2: f64,
         step: f64,
-        metric: bool,
-    ) -> Option<([Gather; 3], Evaluated)> {
+        moments: bool,
+        diagonal: bool,
+    ) -> Option<([Gather; 4], Evaluated)> {
         let mean = self.mean(total);
-        if metric && self.wants_roots() {
+        if moments {
+            self.take_kronecker()?;
+        } else if diagonal && self.wants_roots() {
             return None;
         }
-        let [mut norms, mut penalties, mut products] = std::array::from_fn(|_| Gather::default());
+        let [mut norms, mut penalties, mut products, mut lengths] = std::array::from_fn(|_| Gather::default());
         let mut evaluated = Evaluated::default();
         for vectors in &mut self.vectors {
             let mut gradient = mean.seated(&vectors.seats, &vectors.base)?;
@@ -145,11 +168,14 @@ impl Whole {
                 gradient = gradient + point.mul_scalar(l2);
             }
             norms.push(squared_norm(&gradient));
-            let gradient = vectors.scaled(gradient);
+            let gradient = vectors.rooted(gradient);
             products.push(vectors.products(&gradient));
+            if moments {
+                lengths.push(squared_norm(&vectors.rooted(gradient.clone())));
+            }
             evaluated.0.push(gradient);
         }
-        Some(([norms, penalties, products], evaluated))
+        Some(([norms, penalties, products, lengths], evaluated))
     }
 
     /// Bytes of a vector of the convex phase.
@@ -176,10 +202,10 @@ impl Whole {
     /// Where a tensor stands after a move by `step`; `root` is that of its metric where it has just brought one.
     pub fn point(&mut self, slot: usize, step: f64, root: Option<&Tensor<2>>) -> Option<Tensor<2>> {
         self.vectors.iter_mut().find_map(|vectors| {
-            if let (None, Some(root)) = (&vectors.root_metric, root) {
+            if let (None, Some(root)) = (&vectors.metric, root) {
                 let base = piece(&vectors.base, &vectors.seats, slot)?;
                 let direction = vectors.direction.as_ref().and_then(|row| piece(row, &vectors.seats, slot));
-                return Some(along(&base, direction.as_ref(), step, Some(&root.clone().to_device(&base.device()))));
+                return Some(along(&base, direction.as_ref(), step, |way| way * root.clone().to_device(&base.device())));
             }
             piece(&vectors.stand(step), &vectors.seats, slot)
         })
@@ -193,7 +219,7 @@ impl Whole {
     pub fn check(&self, slot: usize, elements: usize) {
         for vectors in &self.vectors {
             if let Ok(at) = vectors.seats.binary_search_by_key(&slot, |seat| seat.slot) {
-                let had = vectors.seats[at].columns;
+                let had = vectors.seats[at].width();
                 assert!(had == elements, "incompatible shapes: a parameter had {had} elements and has {elements}");
             }
         }
@@ -230,9 +256,11 @@ fn gather(values: impl Iterator<Item = Tensor<1>>) -> Gather {
 #[serde(rename_all = "snake_case")]
 enum Kind {
     Sum,
+    Moments,
     Average,
     Waiting,
     Base,
+    Roots,
     Gradient,
     Direction,
     Steps,
@@ -253,12 +281,21 @@ impl Whole {
         let mut put = |kind: Kind, seats: &[Seat], row: Option<&Tensor<2>>| {
             rows.extend(row.map(|row| (SavedRow { kind, seats: seats.to_vec() }, row.to_data())));
         };
-        for (kind, vector) in [(Kind::Sum, &self.sum), (Kind::Average, &self.average), (Kind::Waiting, &self.waiting)] {
+        let vectors = [
+            (Kind::Sum, &self.sum),
+            (Kind::Moments, &self.moments),
+            (Kind::Average, &self.average),
+            (Kind::Waiting, &self.waiting),
+        ];
+        for (kind, vector) in vectors {
             vector.0.iter().for_each(|row| put(kind, &row.seats, Some(&row.values)));
         }
         for vectors in &self.vectors {
             let seats = &vectors.seats;
             put(Kind::Base, seats, Some(&vectors.base));
+            if let Some(Metric::Kronecker(kronecker)) = &vectors.metric {
+                put(Kind::Roots, seats, Some(&kronecker.row()));
+            }
             put(Kind::Gradient, seats, vectors.gradient.as_ref());
             put(Kind::Direction, seats, vectors.direction.as_ref());
             if let Some([steps, changes]) = vectors.pairs() {
@@ -280,7 +317,11 @@ impl Whole {
         for (SavedRow { kind, seats }, data) in rows {
             let (shape, dtype) = (data.shape().clone(), data.dtype());
             let misfit = || format!("a row ({kind:?}) of {shape:?} numbers does not fit the parameters");
-            let columns = seats.iter().try_fold(0_usize, |sum, seat| sum.checked_add(seat.columns));
+            let held = match kind {
+                Kind::Roots => metric::seats(&seats),
+                _ => seats.clone(),
+            };
+            let columns = held.iter().try_fold(0_usize, |sum, seat| sum.checked_add(seat.elements()?));
             let stacked = matches!(kind, Kind::Steps | Kind::Changes);
             let fits = shape.len() == 2 && columns == Some(shape[1]) && (stacked || shape[0] == 1);
             if !fits || !seats.is_sorted_by(|a, b| a.slot < b.slot) {
@@ -291,9 +332,14 @@ impl Whole {
             let vectors = whole.vectors.iter_mut().find(|vectors| vectors.seats == row.seats);
             match (kind, vectors) {
                 (Kind::Sum, _) => whole.sum.0.push(row),
+                (Kind::Moments, _) => whole.moments.0.push(row),
                 (Kind::Average, _) => whole.average.0.push(row),
                 (Kind::Waiting, _) => whole.waiting.0.push(row),
                 (Kind::Base, None) => whole.vectors.push(Vectors::at(row.seats, row.values)),
+                (Kind::Roots, Some(vectors)) => {
+                    let kronecker = Kronecker::from_row(row.values, &row.seats);
+                    vectors.metric = Some(Metric::Kronecker(kronecker));
+                }
                 (Kind::Gradient, Some(vectors)) => vectors.gradient = Some(row.values),
                 (Kind::Direction, Some(vectors)) => vectors.direction = Some(row.values),
                 (Kind::Steps, Some(_)) => steps = Some(row.values),
@@ -317,7 +363,8 @@ mod tests {
     }
 
     fn enter(whole: &mut Whole, slot: usize, value: f64) {
-        whole.bring(Visit { slot, gradient: row(0.0), parameters: Some(row(value)), iterate: None });
+        let parameters = Some(row(value));
+        whole.bring(Visit { slot, gradient: row(0.0), parameters, iterate: None, moments: false });
     }
 
     #[test]
@@ -351,8 +398,8 @@ mod tests {
             change(&mut rows[0].0);
             restore(rows)
         };
-        assert!(change(&|row| row.seats[0].columns = 3).is_err());
-        assert!(change(&|row| row.seats[0].columns = usize::MAX).is_err());
+        assert!(change(&|row| row.seats[0].matrix = [1, 3]).is_err());
+        assert!(change(&|row| row.seats[0].matrix = [2, usize::MAX]).is_err());
         assert!(change(&|row| row.seats.swap(0, 1)).is_err());
         assert!(change(&|row| row.seats[1].slot = row.seats[0].slot).is_err());
         assert!(change(&|row| row.kind = Kind::Gradient).is_err());

@@ -48,8 +48,10 @@ pub(crate) struct Parts {
     pub check: bool,
     /// Whether the convex phase may start at the running average of the iterates.
     pub average: bool,
-    /// Whether the metric is the diagonal of the inner optimizer.
-    pub metric: bool,
+    /// Whether the metric is the diagonal of the inner optimizer, unless it is made of the gradients.
+    pub diagonal: bool,
+    /// Batches of an evaluation that are enough to make the metric of their gradients.
+    pub kronecker: Option<usize>,
     /// Weight of half the squared norm of the parameters in the objective.
     pub l2: f64,
     /// The configuration as it goes into the record, to refuse a record of another one.
@@ -453,7 +455,8 @@ impl Room {
             slot,
             l2,
             parameters: enters || (l2 > 0.0 && matches!(plan, Plan::Inner { close: true, .. })),
-            root: self.parts.metric && (enters || self.whole.wants_roots()),
+            root: self.parts.diagonal && (enters || self.whole.wants_roots()),
+            moments: self.makes_metric(),
             awaited: match plan {
                 Plan::Inner { .. } => self.whole.awaited(slot),
                 _ => None,
@@ -461,6 +464,11 @@ impl Room {
             plan,
             keep: self.book.left.is_some(),
         }
+    }
+
+    /// Whether the evaluation under way is the first of a convex phase, of whose gradients the metric is made.
+    fn makes_metric(&self) -> bool {
+        self.parts.kronecker.is_some() && self.descent.as_ref().is_some_and(Descent::is_entering)
     }
 
     /// What a tensor has to give in this pass.
@@ -699,18 +707,21 @@ impl Room {
         let closed = match self.book.phase {
             Phase::NonConvex => {
                 let [norms, penalties] = self.whole.close_window(tally.total);
-                Some(([norms, penalties, Gather::default()], Evaluated::default()))
+                Some(([norms, penalties, Gather::default(), Gather::default()], Evaluated::default()))
             }
             Phase::Convex => {
                 let step = self.trial_step();
-                self.whole.close_evaluation(tally.total, self.parts.l2, step, self.parts.metric)
+                let enough = self.parts.kronecker.is_some_and(|fewest| tally.passes >= fewest as u64);
+                let moments = self.makes_metric() && enough;
+                self.whole.close_evaluation(tally.total, self.parts.l2, step, moments, self.parts.diagonal)
             }
         };
-        let Some(([norms, penalties, products], evaluated)) = closed else {
+        let Some(([norms, penalties, products, lengths], evaluated)) = closed else {
             return self.leave("not all parameters of the swap have come by".into());
         };
         let layout = tally.layout;
-        let [scalars, norms, penalties, products] = match Gather::read([tally.scalars, norms, penalties, products]) {
+        let read = Gather::read([tally.scalars, norms, penalties, products, lengths]);
+        let [scalars, norms, penalties, products, lengths] = match read {
             Ok(values) => values,
             Err(reason) => {
                 return self.refuse(Refusal::Device { phase: self.book.phase.to_string(), reason });
@@ -738,6 +749,9 @@ impl Room {
                 self.close_window(batch_norms / layout.len() as f64, norm, loss);
             }
             Phase::Convex => {
+                if !lengths.is_empty() {
+                    self.first_trial_by(lengths.iter().sum::<f64>().sqrt());
+                }
                 let products = sum_contributions(&products, self.whole.parts());
                 self.close_evaluation(to_products(&products), norm, loss, evaluated);
             }
@@ -817,10 +831,21 @@ impl Room {
 
     /// The first trial goes as far as a step of the inner optimizer did: about `lr` in every parameter.
     fn first_trial(&self, descent: Descent) -> Descent {
-        match self.parts.metric {
+        match self.parts.diagonal {
             true => descent.with_first_step(self.book.lr),
-            false => descent.with_first_length(self.book.lr * (self.book.elements as f64).sqrt()),
+            false => descent.with_first_length(self.inner_length()),
         }
+    }
+
+    /// The same where the metric has just been made of the gradients, and takes the gradient to a way of this length.
+    fn first_trial_by(&mut self, length: f64) {
+        let step = self.inner_length() / length;
+        self.descent = self.descent.take().map(|descent| descent.with_first_step(step));
+    }
+
+    /// The length of a step of the inner optimizer.
+    fn inner_length(&self) -> f64 {
+        self.book.lr * (self.book.elements as f64).sqrt()
     }
 
     fn close_evaluation(&mut self, products: Products, norm: f64, loss: Option<f64>, evaluated: Evaluated) {

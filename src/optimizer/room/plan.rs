@@ -26,8 +26,10 @@ pub(crate) struct Orders {
     pub l2: f64,
     /// Bring the parameters as they are.
     pub parameters: bool,
-    /// Bring the root of the metric.
+    /// Bring the root of the inner optimizer's diagonal.
     pub root: bool,
+    /// The metric is being made of the gradients.
+    pub moments: bool,
     /// Where to go first, by a tensor that sat out the end of the convex phase.
     pub awaited: Option<Tensor<2>>,
     /// An accepted point left behind is shown in the place of the inner optimizer's: keep the latter in the states.

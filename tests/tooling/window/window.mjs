@@ -126,7 +126,7 @@ try {
   await open('value.convexity.json', 1, 13);
   await keys('Control+Space');
   const values = await shown(offered, 'value');
-  check('window: values are completed', values.join() === '"auto","identity","inner"', values);
+  check('window: values are completed', values.join() === '"auto","kronecker","identity","inner"', values);
 
   await open('layout.convexity.json', 1, 4);
   await keys('Control+K', 'Control+I');
