@@ -269,7 +269,8 @@ mod tests {
     /// The metric of batches whose gradients are the rows' pieces.
     fn kronecker(batches: &Tensor<2>, seats: &[Seat]) -> Kronecker {
         let row_of = |batch: usize| {
-            let pieces = batches.clone().narrow(0, batch, 1).split_with_sizes(seats.iter().map(Seat::width).collect(), 1);
+            let pieces =
+                batches.clone().narrow(0, batch, 1).split_with_sizes(seats.iter().map(Seat::width).collect(), 1);
             side_by_side(pieces.into_iter().zip(seats).map(|(piece, seat)| moments(&piece.reshape(seat.matrix))))
         };
         let sum = (1..batches.dims()[0]).fold(row_of(0), |sum, batch| sum + row_of(batch));

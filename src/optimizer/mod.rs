@@ -200,7 +200,9 @@ impl Optimizer for ConvexitySwitching {
         let shape = as_matrix(&tensor.dims());
         let matrix = |tensor: &Tensor<D>| tensor.clone().reshape(shape);
         let root = orders.root.then(|| match &state.inner {
-            Some(state) => inner.root_metric::<D>(state).map_or_else(|| matrix(&tensor).ones_like(), |root| matrix(&root)),
+            Some(state) => {
+                inner.root_metric::<D>(state).map_or_else(|| matrix(&tensor).ones_like(), |root| matrix(&root))
+            }
             None => matrix(&tensor).ones_like(),
         });
         let parameters = orders.parameters.then(|| matrix(&tensor));

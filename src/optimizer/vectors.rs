@@ -26,17 +26,17 @@ pub(super) struct Vectors {
     pub point: Option<Tensor<2>>,
 }
 
-/// Stacked pairs; the rows from `used` on are room for more.
+/// Pairs one below the other, the step and then the gradient change of a slot; those from `used` on are room for more.
 #[derive(Clone, Debug)]
 struct Pairs {
     used: usize,
-    /// `[m, n]` each.
-    rows: [Tensor<2>; 2],
+    /// `[2 m, n]`.
+    rows: Tensor<2>,
 }
 
 impl Pairs {
-    fn used(&self) -> [Tensor<2>; 2] {
-        self.rows.each_ref().map(|rows| rows.clone().narrow(0, 0, self.used))
+    fn used(&self) -> Tensor<2> {
+        self.rows.clone().narrow(0, 0, 2 * self.used)
     }
 }
 
@@ -91,7 +91,7 @@ impl Vectors {
     }
 
     /// The contribution at the end of an evaluation whose gradient is `g`: `[gg]` before the first direction, then `g, y,
-    /// d` against themselves and the stored rows against `g, y, d`.
+    /// d` against themselves and the stored pairs against `g, y`.
     pub fn products(&self, g: &Tensor<2>) -> Tensor<1> {
         let (Some(gradient), Some(direction)) = (&self.gradient, &self.direction) else {
             return squared_norm(g);
@@ -99,20 +99,20 @@ impl Vectors {
         let y = g.clone() - gradient.clone();
         let vectors = Tensor::cat(vec![g.clone(), y, direction.clone()], 0);
         let own = products(&vectors, &vectors);
-        match self.pairs.as_ref().map(Pairs::used) {
-            Some([s, y]) => Tensor::cat(vec![own, products(&s, &vectors), products(&y, &vectors)], 0),
+        match &self.pairs {
+            Some(pairs) => Tensor::cat(vec![own, products(&pairs.used(), &vectors.narrow(0, 0, 2))], 0),
             None => own,
         }
     }
 
     /// The stored steps and gradient changes, for a record.
-    pub fn pairs(&self) -> Option<[Tensor<2>; 2]> {
+    pub fn pairs(&self) -> Option<Tensor<2>> {
         self.pairs.as_ref().map(Pairs::used)
     }
 
     /// Put back what [`pairs`](Self::pairs) gave.
-    pub fn set_pairs(&mut self, rows: [Tensor<2>; 2]) {
-        self.pairs = Some(Pairs { used: rows[0].dims()[0], rows });
+    pub fn set_pairs(&mut self, rows: Tensor<2>) {
+        self.pairs = Some(Pairs { used: rows.dims()[0] / 2, rows });
     }
 
     /// Carry out a move from the point where `g` is the objective's gradient.
@@ -146,7 +146,7 @@ impl Vectors {
     /// Take a new direction, from the gradient at the point just committed to or, where none is, at the base point.
     fn turn(&mut self, coefficients: &Coefficients, commit: Option<f64>, new: Option<&Tensor<2>>) {
         if let (Some(slot), Some(step), Some(new)) = (coefficients.store, commit, new) {
-            self.store(slot, step, new, coefficients.rows.len() / 2);
+            self.store(slot, step, new, coefficients.pairs.len());
         }
         let gradient = new.or(self.gradient.as_ref()).cloned();
         let mut direction = gradient.map(|g| g.mul_scalar(coefficients.gradient));
@@ -156,16 +156,15 @@ impl Vectors {
             direction = Some(d + old.mul_scalar(coefficients.direction));
         }
         if let Some(pairs) = &self.pairs
-            && !coefficients.rows.is_empty()
+            && !coefficients.pairs.is_empty()
         {
-            let [s, y] = pairs.used();
+            let rows = pairs.used();
             // Slots without a pair have no part in it.
-            let halves = coefficients.rows.chunks_exact(coefficients.rows.len().div_ceil(2));
-            let padded = halves.flat_map(|half| half.iter().copied().chain(std::iter::repeat(0.0)).take(pairs.used));
-            let rows = TensorData::new(padded.collect::<Vec<f64>>(), [2, pairs.used]);
-            let rows: Tensor<2> = Tensor::from_data(rows, (&s.device(), s.dtype()));
-            let (of_s, of_y) = (rows.clone().narrow(0, 0, 1), rows.narrow(0, 1, 1));
-            direction = direction.map(|d| d + of_s.matmul(s) + of_y.matmul(y));
+            let padded =
+                coefficients.pairs.iter().flatten().copied().chain(std::iter::repeat(0.0)).take(2 * pairs.used);
+            let factors = TensorData::new(padded.collect::<Vec<f64>>(), [1, 2 * pairs.used]);
+            let factors: Tensor<2> = Tensor::from_data(factors, (&rows.device(), rows.dtype()));
+            direction = direction.map(|d| d + factors.matmul(rows));
         }
         self.direction = direction;
     }
@@ -176,25 +175,21 @@ impl Vectors {
             return;
         };
         let [_, n] = new.dims();
-        let pair = [direction.clone().mul_scalar(step), new.clone() - gradient.clone()];
+        let pair = Tensor::cat(vec![direction.clone().mul_scalar(step), new.clone() - gradient.clone()], 0);
         let (used, held) = match self.pairs.take() {
-            Some(Pairs { used, rows }) => (used.max(slot + 1), rows.map(Some)),
-            None => (slot + 1, [None, None]),
+            Some(Pairs { used, rows }) => (used.max(slot + 1), Some(rows)),
+            None => (slot + 1, None),
         };
-        let mut held = held.into_iter();
-        let rows = pair.map(|row| {
-            let rows: Option<Tensor<2>> = held.next().flatten();
-            let height = rows.as_ref().map_or(0, |rows| rows.dims()[0]);
-            // Where there is room already the row is written in place: a copy would be one of all pairs.
-            let rows = match rows {
-                Some(rows) if slot < height => rows,
-                rows => {
-                    let more = Tensor::zeros([room.max(slot + 1) - height, n], (&row.device(), row.dtype()));
-                    Tensor::cat(rows.into_iter().chain([more]).collect(), 0)
-                }
-            };
-            rows.slice_assign([slot..slot + 1, 0..n], row)
-        });
+        let height = held.as_ref().map_or(0, |rows| rows.dims()[0] / 2);
+        // Where there is room already the pair is written in place: a copy would be one of all pairs.
+        let rows = match held {
+            Some(rows) if slot < height => rows,
+            rows => {
+                let more = Tensor::zeros([2 * (room.max(slot + 1) - height), n], (&pair.device(), pair.dtype()));
+                Tensor::cat(rows.into_iter().chain([more]).collect(), 0)
+            }
+        };
+        let rows = rows.slice_assign([2 * slot..2 * slot + 2, 0..n], pair);
         self.pairs = Some(Pairs { used, rows });
     }
 }

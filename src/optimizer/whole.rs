@@ -205,7 +205,9 @@ impl Whole {
             if let (None, Some(root)) = (&vectors.metric, root) {
                 let base = piece(&vectors.base, &vectors.seats, slot)?;
                 let direction = vectors.direction.as_ref().and_then(|row| piece(row, &vectors.seats, slot));
-                return Some(along(&base, direction.as_ref(), step, |way| way * root.clone().to_device(&base.device())));
+                return Some(along(&base, direction.as_ref(), step, |way| {
+                    way * root.clone().to_device(&base.device())
+                }));
             }
             piece(&vectors.stand(step), &vectors.seats, slot)
         })
@@ -263,8 +265,7 @@ enum Kind {
     Roots,
     Gradient,
     Direction,
-    Steps,
-    Changes,
+    Pairs,
 }
 
 /// A row in a record, beside its values.
@@ -298,10 +299,7 @@ impl Whole {
             }
             put(Kind::Gradient, seats, vectors.gradient.as_ref());
             put(Kind::Direction, seats, vectors.direction.as_ref());
-            if let Some([steps, changes]) = vectors.pairs() {
-                put(Kind::Steps, seats, Some(&steps));
-                put(Kind::Changes, seats, Some(&changes));
-            }
+            put(Kind::Pairs, seats, vectors.pairs().as_ref());
         }
         rows
     }
@@ -313,7 +311,6 @@ impl Whole {
     /// What does not fit, in words.
     pub fn restore(rows: Vec<(SavedRow, TensorData)>, device: &Device) -> Result<Self, String> {
         let mut whole = Self::default();
-        let mut steps = None;
         for (SavedRow { kind, seats }, data) in rows {
             let (shape, dtype) = (data.shape().clone(), data.dtype());
             let misfit = || format!("a row ({kind:?}) of {shape:?} numbers does not fit the parameters");
@@ -322,8 +319,8 @@ impl Whole {
                 _ => seats.clone(),
             };
             let columns = held.iter().try_fold(0_usize, |sum, seat| sum.checked_add(seat.elements()?));
-            let stacked = matches!(kind, Kind::Steps | Kind::Changes);
-            let fits = shape.len() == 2 && columns == Some(shape[1]) && (stacked || shape[0] == 1);
+            let height = |rows: usize| if kind == Kind::Pairs { rows.is_multiple_of(2) } else { rows == 1 };
+            let fits = shape.len() == 2 && columns == Some(shape[1]) && height(shape[0]);
             if !fits || !seats.is_sorted_by(|a, b| a.slot < b.slot) {
                 return Err(misfit());
             }
@@ -342,11 +339,7 @@ impl Whole {
                 }
                 (Kind::Gradient, Some(vectors)) => vectors.gradient = Some(row.values),
                 (Kind::Direction, Some(vectors)) => vectors.direction = Some(row.values),
-                (Kind::Steps, Some(_)) => steps = Some(row.values),
-                (Kind::Changes, Some(vectors)) => {
-                    let steps = steps.take().filter(|steps: &Tensor<2>| steps.dims() == row.values.dims());
-                    vectors.set_pairs([steps.ok_or_else(misfit)?, row.values]);
-                }
+                (Kind::Pairs, Some(vectors)) => vectors.set_pairs(row.values),
                 _ => return Err(misfit()),
             }
         }

@@ -59,7 +59,7 @@ pub fn minimise(f: &Objective, x0: &[f64], direction: impl Direction, search: im
     let mut descent = Descent::new(Box::new(direction), Box::new(search), None);
     let (mut x, mut base) = (x0.to_vec(), x0.to_vec());
     let (mut g_base, mut d) = (Vec::<f64>::new(), Vec::<f64>::new());
-    let mut rows: [Vec<Vec<f64>>; 2] = Default::default();
+    let mut pairs: Vec<[Vec<f64>; 2]> = Vec::new();
     let mut run = Run { x: x.clone(), ..Run::default() };
     let mut before = (f64::NAN, f64::NAN);
     while run.evaluations < limits.evaluations {
@@ -69,7 +69,7 @@ pub fn minimise(f: &Objective, x0: &[f64], direction: impl Direction, search: im
             Products { gg: dot(&g, &g), ..Products::default() }
         } else {
             let y: Vec<f64> = g.iter().zip(&g_base).map(|(g, b)| g - b).collect();
-            let row = |r: &Vec<f64>| [dot(r, &g), dot(r, &y), dot(r, &d)];
+            let row = |r: &Vec<f64>| [dot(r, &g), dot(r, &y)];
             Products {
                 gg: dot(&g, &g),
                 gy: dot(&g, &y),
@@ -77,7 +77,7 @@ pub fn minimise(f: &Objective, x0: &[f64], direction: impl Direction, search: im
                 yy: dot(&y, &y),
                 yd: dot(&y, &d),
                 dd: dot(&d, &d),
-                rows: rows[0].iter().chain(&rows[1]).map(row).collect(),
+                pairs: pairs.iter().map(|pair| pair.each_ref().map(row)).collect(),
             }
         };
         let slope = products.gd;
@@ -95,16 +95,14 @@ pub fn minimise(f: &Objective, x0: &[f64], direction: impl Direction, search: im
             let new = if next.commit.is_some() { &g } else { &g_base };
             if let (Some(slot), Some(step)) = (c.store, next.commit) {
                 let (s, y) = (d.iter().map(|d| step * d), g.iter().zip(&g_base).map(|(g, b)| g - b));
-                for (rows, row) in rows.iter_mut().zip([s.collect::<Vec<_>>(), y.collect()]) {
-                    rows.resize(c.rows.len() / 2, vec![0.0; x.len()]);
-                    rows[slot] = row;
-                }
+                pairs.resize(c.pairs.len(), [(); 2].map(|()| vec![0.0; x.len()]));
+                pairs[slot] = [s.collect(), y.collect()];
             }
             let mut combined: Vec<f64> = new.iter().map(|g| c.gradient * g).collect();
             if c.direction != 0.0 {
                 combined.iter_mut().zip(&d).for_each(|(sum, d)| *sum += c.direction * d);
             }
-            for (c, row) in c.rows.iter().zip(rows[0].iter().chain(&rows[1])) {
+            for (c, row) in c.pairs.iter().flatten().zip(pairs.iter().flatten()) {
                 combined.iter_mut().zip(row).for_each(|(sum, r)| *sum += c * r);
             }
             d = combined;

@@ -363,7 +363,8 @@ fn poisons() -> impl Strategy<Value = Vec<Poison>> {
 fn cases() -> impl Strategy<Value = Case> {
     let modes = vec![Mode::OwnLoop, Mode::Plain, Mode::Track, Mode::Attach, Mode::AttachAndTrack];
     let searches = ["hager_zhang", "strong_wolfe", "golden_section"];
-    let method = (select(modes), select(directions()), select(searches.to_vec()), select(vec!["auto", "identity"]));
+    let method =
+        (select(modes), select(directions()), select(searches.to_vec()), select(vec!["auto", "kronecker", "identity"]));
     let settings = (select(vec!["last", "average"]), any::<bool>(), any::<bool>(), poisons());
     (method, settings).prop_map(|((mode, direction, search, metric), (start, check, resort, mut poisons))| {
         let search = if mode.shows_loss() { search } else { "hager_zhang" };

@@ -35,6 +35,7 @@ mod interrupted;
 mod learner;
 mod long_run;
 mod metamorphic;
+mod metric;
 mod penalty;
 mod protocol;
 mod records;

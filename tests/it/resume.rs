@@ -399,8 +399,8 @@ fn a_damaged_record_is_refused_by_name() {
     assert!(values(&after).iter().all(|x| x.is_finite()));
 }
 
-/// How many vectors the size of the parameters a record holds: the inner optimizer's, and ours.
-fn vectors_beside_adam_s(optim: &ModuleOptimizer, net: &Net) -> [usize; 2] {
+/// How many elements a record holds: the inner optimizer's, and ours.
+fn elements_of(optim: &ModuleOptimizer) -> [usize; 2] {
     let reader = burn_pack::Reader::from_bytes(optim.into_bytes().expect("bytes")).expect("a record");
     let mut elements = [0; 2];
     for tensor in reader.into_tensors().expect("tensors") {
@@ -410,20 +410,42 @@ fn vectors_beside_adam_s(optim: &ModuleOptimizer, net: &Net) -> [usize; 2] {
             elements[usize::from(!field.starts_with("inner."))] += shape.num_elements();
         }
     }
-    let size = values(net).len();
+    elements
+}
+
+/// The same in vectors the size of the parameters, where there is nothing else.
+fn vectors_beside_adam_s(optim: &ModuleOptimizer, net: &Net) -> [usize; 2] {
+    let (elements, size) = (elements_of(optim), values(net).len());
     assert!(elements.iter().all(|elements| elements.is_multiple_of(size)), "{elements:?} {size}");
     elements.map(|elements| elements / size)
 }
 
 #[test]
+fn the_metric_of_the_gradients_is_two_matrices_for_each_matrix_and_one_vector_for_each_vector() {
+    let [inner, kronecker] = ["inner", "kronecker"].map(|metric| {
+        let switching = start(&json!({ "detector": swap_at(1), "window": 4, "metric": metric }));
+        let mut optim: ModuleOptimizer = switching.clone().into();
+        let mut net = Net::new(40, 1);
+        for pass in 0..16 {
+            net = optim.step(1e-2, net.clone(), objective(&batches()[pass % 4])(&net).1);
+        }
+        assert_eq!(switching.phase(), Phase::Convex);
+        elements_of(&optim)[1]
+    });
+    // Weights of [2, 40] and [40, 1], the latter as a vector, and biases of 40 and 1.
+    assert_eq!(kronecker - inner, 2 * 2 + 40 * 40 + 40 + 40 + 1);
+}
+
+#[test]
 fn conjugate_gradients_keep_at_most_four_vectors_beside_adam_s_two() {
     for attached in [true, false] {
-        let switching = start(&record_config());
+        let mut json = record_config();
+        json["metric"] = json!("inner");
+        let switching = start(&json);
         let mut optim: ModuleOptimizer = switching.clone().into();
         let (mut wrapped, mut net) = (switching.attach(Net::new(40, 1)), Net::new(40, 1));
         if !attached {
-            let fresh = start(&record_config());
-            optim = fresh.into();
+            optim = start(&json).into();
         }
         let mut most = 0;
         for pass in 0..60 {
@@ -449,6 +471,7 @@ fn conjugate_gradients_keep_at_most_four_vectors_beside_adam_s_two() {
 fn l_bfgs_keeps_two_vectors_for_each_pair_and_no_more_pairs_than_its_memory() {
     let mut json = record_config();
     json["direction"] = json!({ "kind": "l_bfgs", "memory": 3 });
+    json["metric"] = json!("inner");
     json["safe_resort"] = json!({ "enabled": false });
     let switching = start(&json);
     let mut optim: ModuleOptimizer = switching.clone().into();

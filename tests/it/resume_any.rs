@@ -169,7 +169,7 @@ fn drawn(touch: Touch, stops: std::ops::Range<usize>) -> impl Strategy<Value = D
         any::<bool>(),
         select(resorts()),
         select(vec![0.0, 1e-3]),
-        select(vec!["auto", "identity"]),
+        select(vec!["auto", "kronecker", "identity"]),
         select(batches),
         select(vec![3, 4]),
     );

@@ -154,8 +154,7 @@ impl LBfgs {
             state.order.remove(0)
         };
         for &other in &state.order {
-            let [_, s_y, _] = p.rows[other];
-            let [_, y_y, _] = p.rows[p.rows.len() / 2 + other];
+            let [[_, s_y], [_, y_y]] = p.pairs[other];
             state.yy[slot][other] = y_y;
             state.yy[other][slot] = y_y;
             state.sy[other][slot] = s_y;
@@ -222,23 +221,22 @@ impl Direction for LBfgs {
             return Proposal::steepest(products.gg, (step > 0.0).then_some(RestartReason::NonDescent));
         }
         // The new pair's own products with the gradient: s = step d, y.
-        let kept = products.rows.len() / 2;
-        let product = |first: usize, slot: usize, new: f64| {
-            if store == Some(slot) { new } else { products.rows[first + slot][0] }
-        };
+        let kept = products.pairs.len();
         let slots = self.state.scale.len();
-        let sg: Vec<f64> = (0..slots).map(|i| product(0, i, step * products.gd)).collect();
-        let yg: Vec<f64> = (0..slots).map(|i| product(kept, i, products.gy)).collect();
+        let with_gradient = |slot: usize| match store == Some(slot) {
+            true => (step * products.gd, products.gy),
+            false => (products.pairs[slot][0][0], products.pairs[slot][1][0]),
+        };
+        let (sg, yg): (Vec<f64>, Vec<f64>) = (0..slots).map(with_gradient).unzip();
         let (gradient, s, y) = self.two_loops(&sg, &yg);
         let slope =
             gradient * products.gg + s.iter().zip(&sg).chain(y.iter().zip(&yg)).map(|(c, p)| c * p).sum::<f64>();
         // The room for pairs grows by doubling, so that a young memory costs little.
         let room = if slots > kept { (2 * kept).max(8).min(self.capacity()) } else { kept };
-        let mut rows = vec![0.0; 2 * room];
-        rows[..slots].copy_from_slice(&s);
-        rows[room..room + slots].copy_from_slice(&y);
+        let mut pairs: Vec<[f64; 2]> = s.into_iter().zip(y).map(|(s, y)| [s, y]).collect();
+        pairs.resize(room, [0.0; 2]);
         Proposal {
-            coefficients: Coefficients { gradient, direction: 0.0, rows, store },
+            coefficients: Coefficients { gradient, direction: 0.0, pairs, store },
             slope,
             step: Some(1.0),
             restart: None,
@@ -344,7 +342,7 @@ mod tests {
                 if pairs.len() as u64 > memory {
                     pairs.remove(0);
                 }
-                let row = |r: &Vector| [dot(r, &new), dot(r, &y), dot(r, &d)];
+                let row = |r: &Vector| [dot(r, &new), dot(r, &y)];
                 let products = Products {
                     gg: dot(&new, &new),
                     gy: dot(&new, &y),
@@ -352,7 +350,7 @@ mod tests {
                     yy: dot(&y, &y),
                     yd: dot(&y, &d),
                     dd: dot(&d, &d),
-                    rows: slots.iter().map(|(s, _)| row(s)).chain(slots.iter().map(|(_, y)| row(y))).collect(),
+                    pairs: slots.iter().map(|(s, y)| [row(s), row(y)]).collect(),
                 };
                 let Proposal { coefficients, slope, step: own, .. } = method.next(&products, step);
                 let slot = coefficients.store.expect("positive curvature");
@@ -361,10 +359,8 @@ mod tests {
                 } else {
                     slots[slot] = (s, y);
                 }
-                let (of_s, of_y) = coefficients.rows.split_at(coefficients.rows.len() / 2);
                 let mut terms = vec![(coefficients.gradient, &new)];
-                terms.extend(of_s.iter().zip(&slots).map(|(factor, (s, _))| (*factor, s)));
-                terms.extend(of_y.iter().zip(&slots).map(|(factor, (_, y))| (*factor, y)));
+                terms.extend(coefficients.pairs.iter().zip(&slots).flat_map(|([a, b], (s, y))| [(*a, s), (*b, y)]));
                 let direction = combine(&terms);
                 let expected = combine(&[(-1.0, &matrix_times(&pairs, self_scaling, &new))]);
                 let error = combine(&[(1.0, &direction), (-1.0, &expected)]);
@@ -381,7 +377,7 @@ mod tests {
     #[test]
     fn a_pair_without_curvature_is_not_kept() {
         // Along d of length 3, a step of 2: s's = 36, y'y = 4; the limit is 1e-10 * 12.
-        let products = |yd: f64| Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 4.0, yd, dd: 9.0, rows: Vec::new() };
+        let products = |yd: f64| Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 4.0, yd, dd: 9.0, pairs: Vec::new() };
         for (sy, kept) in [(1.3e-9, true), (1.1e-9, false), (0.0, false), (-1.0, false), (f64::NAN, false)] {
             let mut method = LBfgs::new(&LBfgsConfig::default());
             let proposal = method.next(&products(sy / 2.0), 2.0);
@@ -413,8 +409,8 @@ mod tests {
         assert_eq!(method.fit(100), Ok(()));
         let mut kept = 0;
         let mut stored = |method: &mut LBfgs| {
-            let rows = vec![[0.0; 3]; 2 * kept];
-            let products = Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 4.0, yd: 1.0, dd: 9.0, rows };
+            let pairs = vec![[[0.0; 2]; 2]; kept];
+            let products = Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 4.0, yd: 1.0, dd: 9.0, pairs };
             let Proposal { coefficients, dropped, .. } = method.next(&products, 1.0);
             kept = kept.max(coefficients.store.expect("positive curvature") + 1);
             (coefficients.store, dropped)

@@ -36,9 +36,8 @@ pub struct Products {
     pub yd: f64,
     /// `d'd`.
     pub dd: f64,
-    /// `[r'g, r'y, r'd]` for each stored row `r`: the steps `s_0 .. s_{m-1}`, then the gradient changes
-    /// `y_0 .. y_{m-1}`, by slot, for the `m` slots that have been given a pair: `m` is half their number.
-    pub rows: Vec<[f64; 3]>,
+    /// `[[s_i'g, s_i'y], [y_i'g, y_i'y]]` for each stored pair of a step `s_i` and a gradient change `y_i`, by slot.
+    pub pairs: Vec<[[f64; 2]; 2]>,
 }
 
 impl Products {
@@ -46,22 +45,22 @@ impl Products {
     pub fn is_finite(&self) -> bool {
         [self.gg, self.gy, self.gd, self.yy, self.yd, self.dd]
             .iter()
-            .chain(self.rows.iter().flatten())
+            .chain(self.pairs.iter().flatten().flatten())
             .all(|product| product.is_finite())
     }
 }
 
-/// A direction `d = gradient * g + direction * d_old + sum_j rows[j] * r_j`.
+/// A direction `d = gradient * g + direction * d_old + sum_i pairs[i][0] * s_i + pairs[i][1] * y_i`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Coefficients {
     /// Coefficient of the gradient at the new base point.
     pub gradient: f64,
     /// Coefficient of the direction just searched.
     pub direction: f64,
-    /// Coefficients of the stored rows, of the steps and then of the gradient changes, for as many slots as there must be
-    /// room for; empty where none is used. Those of slots without a pair count for nothing.
-    pub rows: Vec<f64>,
-    /// The slot that takes the new pair `s = step * d_old`, `y`, before the rows are combined.
+    /// Coefficients of the stored steps and gradient changes by slot, for as many slots as there must be room for; empty
+    /// where none is used. Those of slots without a pair count for nothing.
+    pub pairs: Vec<[f64; 2]>,
+    /// The slot that takes the new pair `s = step * d_old`, `y`, before they are combined.
     pub store: Option<usize>,
 }
 

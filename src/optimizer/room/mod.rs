@@ -940,18 +940,18 @@ fn sum_contributions(values: &[f64], rows: usize) -> Vec<f64> {
     sum
 }
 
-/// Read `[gg]`, or `[g, y, d]` against itself and against the rows.
+/// Read `[gg]`, or `[g, y, d]` against itself and the pairs against `[g, y]`.
 fn to_products(sums: &[f64]) -> Products {
     match sums {
         [gg] => Products { gg: *gg, ..Products::default() },
-        [gg, gy, gd, _, yy, yd, _, _, dd, rows @ ..] => Products {
+        [gg, gy, gd, _, yy, yd, _, _, dd, pairs @ ..] => Products {
             gg: *gg,
             gy: *gy,
             gd: *gd,
             yy: *yy,
             yd: *yd,
             dd: *dd,
-            rows: rows.chunks_exact(3).map(|row| [row[0], row[1], row[2]]).collect(),
+            pairs: pairs.chunks_exact(4).map(|pair| [[pair[0], pair[1]], [pair[2], pair[3]]]).collect(),
         },
         _ => Products { gg: f64::NAN, ..Products::default() },
     }

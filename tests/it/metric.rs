@@ -1,0 +1,123 @@
+//! The metric of the convex phase: which one it is, how far its first trial goes, and what it is worth.
+
+use std::cell::RefCell;
+
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::{Int, Tensor, TensorData};
+use burn_convexity::{ConvexitySwitching, Phase, Report};
+use serde_json::{Value, json};
+
+use crate::support::{Batch, Draw, Net, config, device, loader, objective, swap_at, values};
+
+/// Batches of 64 points, so many an epoch, given to a plain drop-in; its reports of the convex phase.
+fn train(json: Value, batches: usize, passes: usize) -> (ConvexitySwitching, Vec<Report>) {
+    let switching = config(json).init().expect("valid");
+    let reports = switching.reports();
+    let mut optim: ModuleOptimizer = switching.clone().into();
+    let mut net = switching.attach(Net::new(8, 1));
+    let batches: Vec<Batch> = loader(64, 64 / batches).iter().map(Result::unwrap).collect();
+    for pass in 0..passes {
+        let output = burn::train::TrainStep::step(&net, batches[pass % batches.len()].clone());
+        net = burn::train::TrainStep::optimize(net, &mut optim, 1e-2.into(), output.grads);
+    }
+    let reports = reports.try_iter().filter(|report| report.phase == Phase::Convex).collect();
+    (switching, reports)
+}
+
+fn losses(reports: &[Report]) -> Vec<f64> {
+    reports.iter().map(|report| report.observation.loss.expect("it is shown")).collect()
+}
+
+#[test]
+fn the_default_metric_is_made_of_four_gradients_and_is_the_inner_optimizer_s_below() {
+    let losses = |metric: &str, batches: usize| {
+        let json = json!({ "metric": metric, "detector": swap_at(3), "window": batches });
+        let (_, reports) = train(json, batches, 12 * batches);
+        assert!(reports.len() > 6, "{}", reports.len());
+        losses(&reports)
+    };
+    assert_eq!(losses("auto", 4), losses("kronecker", 4));
+    assert_ne!(losses("auto", 4), losses("inner", 4));
+    assert_eq!(losses("auto", 2), losses("inner", 2));
+    assert_ne!(losses("auto", 2), losses("kronecker", 2));
+}
+
+/// Softmax regression of random labels on inputs that are mixtures of few scales, in batches of 32 of 256.
+fn mixtures() -> Vec<(Tensor<2>, Tensor<1, Int>)> {
+    const INPUTS: usize = 12;
+    let mut draw = Draw(3);
+    let mixing: Vec<f32> = (0..INPUTS * INPUTS).map(|_| draw.next()).collect();
+    let batch = |_| {
+        let mut inputs = Vec::new();
+        for _ in 0..32 {
+            let scaled: Vec<f32> = (0..INPUTS).map(|i| draw.next() * 1.5f32.powi(-(i as i32))).collect();
+            inputs.extend(
+                mixing.chunks_exact(INPUTS).map(|row| row.iter().zip(&scaled).map(|(m, z)| m * z).sum::<f32>()),
+            );
+        }
+        let labels: Vec<i32> = (0..32).map(|_| ((draw.next() + 0.5) * 4.0) as i32).collect();
+        let device = device().autodiff();
+        let inputs = Tensor::from_data(TensorData::new(inputs, [32, INPUTS]), &device);
+        (inputs, Tensor::from_data(TensorData::new(labels, [32]), &device))
+    };
+    (0..8).map(batch).collect()
+}
+
+#[test]
+fn with_a_likelihood_the_metric_of_the_gradients_needs_fewer_evaluations() {
+    let batches = mixtures();
+    let loss = |net: &Linear, (inputs, labels): &(Tensor<2>, Tensor<1, Int>)| {
+        CrossEntropyLossConfig::new().init(&inputs.device()).forward(net.forward(inputs.clone()), labels.clone())
+    };
+    let run = |metric: &str, evaluations: usize| -> f64 {
+        let json = json!({
+            "metric": metric,
+            "detector": swap_at(5),
+            "window": 8,
+            "safe_resort": { "enabled": false },
+        });
+        let mut optim: ModuleOptimizer = config(json).init().expect("valid").into();
+        let device = device().autodiff();
+        device.seed(1);
+        let mut net = LinearConfig::new(12, 4).init(&device);
+        for pass in 0..8 * (5 + evaluations) {
+            let grads = GradientsParams::from_grads(loss(&net, &batches[pass % 8]).backward(), &net);
+            net = optim.step(1e-2, net, grads);
+        }
+        batches.iter().map(|batch| loss(&net, batch).into_scalar::<f64>() / 8.0).sum()
+    };
+    let least = run("kronecker", 200);
+    let [kronecker, inner, identity] = ["kronecker", "inner", "identity"].map(|metric| run(metric, 24) - least);
+    println!("least {least:.4}, above it: kronecker {kronecker:.2e}, inner {inner:.2e}, identity {identity:.2e}");
+    assert!(kronecker < 0.5 * inner && kronecker < 0.5 * identity, "{kronecker} {inner} {identity}");
+}
+
+#[test]
+fn the_first_trial_goes_as_far_as_a_step_of_the_inner_optimizer() {
+    let switching = config(json!({
+        "metric": "kronecker",
+        "detector": swap_at(3),
+        "window": 1,
+        "start": "last",
+        "evaluation": { "check": false },
+    }))
+    .init()
+    .expect("valid");
+    let batch = loader(60, 60).iter().next().expect("a batch").expect("no error");
+    let seen = RefCell::new(Vec::new());
+    let mut net = Net::new(8, 1);
+    for _ in 0..6 {
+        (net, _) = switching.step_with(2e-3, net, |net| {
+            seen.borrow_mut().push(values(net));
+            objective(&batch)(net)
+        });
+    }
+    // Three steps of Adam, the point of the swap, the first trial.
+    let seen = seen.into_inner();
+    let squares = seen[3].iter().zip(&seen[4]).map(|(a, b)| f64::from(b - a).powi(2));
+    let expected = 2e-3 * (seen[0].len() as f64).sqrt();
+    let length = squares.sum::<f64>().sqrt();
+    assert!((length / expected - 1.0).abs() < 1e-3, "{length} {expected}");
+}
