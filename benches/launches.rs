@@ -2,8 +2,8 @@
 //!
 //! `launches METHOD PASSES` takes a network of six parameter tensors so many passes on, forward and backward, on LibTorch
 //! (CPU). METHOD is `model`, without an optimizer; `adam`; `non_convex` or `non_convex_last`, windows of 40 passes without a
-//! swap, with and without the running average; or `convex`, evaluations of one pass behind a swap in the first window,
-//! with a memory of ten pairs.
+//! swap, with and without the running average; or `convex` and `convex_kronecker`, evaluations of one pass behind a swap in
+//! the first window, with a memory of ten pairs, in the metric of Adam's diagonal and in that of the gradients.
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -75,11 +75,13 @@ fn main() {
             let switching = non_convex(if method == "non_convex" { "average" } else { "last" });
             train(switching.attach(model), &x, passes, Some(switching.into()));
         }
-        "convex" => {
-            let switching = ours(
-                r#"{ "window": 1, "detector": { "kind": "at_window", "window": 1 }, "safe_resort": { "enabled": false },
-                     "direction": { "kind": "l_bfgs", "memory": 10 } }"#,
-            );
+        "convex" | "convex_kronecker" => {
+            let metric = if method == "convex" { "inner" } else { "kronecker" };
+            let switching = ours(&format!(
+                r#"{{ "window": 1, "detector": {{ "kind": "at_window", "window": 1 }},
+                      "safe_resort": {{ "enabled": false }}, "metric": "{metric}",
+                      "direction": {{ "kind": "l_bfgs", "memory": 10 }} }}"#
+            ));
             train(switching.attach(model), &x, passes, Some(switching.into()));
         }
         other => panic!("no method {other}"),

@@ -4,8 +4,9 @@
     gpu-check/run                    # libtorch-cuda:0 and cuda:0
     MODELS=small EPOCHS=60 gpu-check/run flex libtorch
 
-LIMIT is the time each program may take, in seconds (900).
+LIMIT is the time each program may take, in seconds (900), TOTAL that of all of them (3600). What was found by then counts.
 """
+import concurrent.futures
 import datetime
 import json
 import os
@@ -20,6 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 MODELS = os.environ.get("MODELS", "small,vit-mlp,vgg5,vit-10m")
 EPOCHS = os.environ.get("EPOCHS", "60")
 LIMIT = float(os.environ.get("LIMIT", "900"))
+END = time.monotonic() + float(os.environ.get("TOTAL", "3600"))
 ENV = dict(os.environ)
 
 
@@ -36,42 +38,61 @@ def run(program, *args, device=None):
     start = time.monotonic()
     try:
         done = subprocess.run([HERE / program, *args], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, timeout=LIMIT)
+                              text=True, timeout=max(1, min(LIMIT, END - start)))
         code, text = done.returncode, done.stdout
     except subprocess.TimeoutExpired as late:
         code, text = "timeout", late.stdout.decode(errors="replace") if late.stdout else ""
     return {"exit": code, "seconds": round(time.monotonic() - start, 1)}, text
 
 
-def check(device):
-    print(f"== {device}", flush=True)
-    found = {}
+def tests(device):
     result, text = run("it", device=device)
-    counts = re.search(r"test result: \w+\. (\d+) passed; (\d+) failed", text)
-    failed = sorted(set(re.findall(r"^test (\S+) \.\.\. FAILED", text, re.MULTILINE)))
-    found["tests"] = {**result, "passed": int(counts[1]) if counts else None, "failed": failed}
-    if result["exit"] != 0:
-        found["tests"]["end"] = text[-3000:]
-    print("tests", found["tests"], flush=True)
+    ends = lambda word: sorted(set(re.findall(rf"^test (\S+) \.\.\. {word}$", text, re.MULTILINE)))
+    result |= {"passed": len(ends("ok")), "failed": ends("FAILED")}
+    return result, text
+
+
+def overhead(device):
     result, text = run("overhead", device=device)
-    found["overhead"] = {**result, "models": [json.loads(line) for line in text.splitlines() if line.startswith("{")]}
-    if result["exit"] != 0:
-        found["overhead"]["end"] = text[-3000:]
-    print("overhead", *found["overhead"]["models"], sep="\n  ", flush=True)
-    for example in ("vit", "vgg5"):
-        with tempfile.TemporaryDirectory() as out:
-            result, text = run(example, "--device", device, "--epochs", EPOCHS, "--out", f"{out}/run")
-            found[example] = result
-            if result["exit"] != 0:
-                found[example]["end"] = text[-3000:]
-                continue
+    result["models"] = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return result, text
+
+
+def training(example, device):
+    with tempfile.TemporaryDirectory() as out:
+        result, text = run(example, "--device", device, "--epochs", EPOCHS, "--out", f"{out}/run")
+        if result["exit"] == 0:
             summary = json.loads(pathlib.Path(out, "run", "summary.json").read_text())
             keys = ("name", "cost", "train_loss", "valid_loss", "valid_accuracy", "cost_to_adam", "seconds")
-            found[example]["methods"] = [{key: method.get(key) for key in keys} for method in summary["methods"]]
-            swaps = [method["swap"] for method in summary["methods"] if method.get("swap")]
-            found[example]["swap"] = swaps[0] if swaps else None
-        print(example, found[example], flush=True)
+            result["methods"] = [{key: method.get(key) for key in keys} for method in summary["methods"]]
+            result["swap"] = next((method["swap"] for method in summary["methods"] if method.get("swap")), None)
+    return result, text
+
+
+def checks(devices):
+    """What is found on each device: tests and trainings side by side, the timings alone."""
+    found = {device: {} for device in devices}
+
+    def note(device, name, result, text):
+        if result["exit"] != 0:
+            result["end"] = text[-3000:]
+        found[device][name] = result
+        print(device, name, result, flush=True)
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=len(WORKERS) * len(devices)) as pool:
+        works = {pool.submit(work, device): (device, name) for device in devices for name, work in WORKERS.items()}
+        for done in concurrent.futures.as_completed(works):
+            note(*works[done], *done.result())
+    for device in devices:
+        note(device, "overhead", *overhead(device))
     return found
+
+
+WORKERS = {
+    "tests": tests,
+    "vit": lambda device: training("vit", device),
+    "vgg5": lambda device: training("vgg5", device),
+}
 
 
 def main(devices):
@@ -85,7 +106,7 @@ def main(devices):
         "gpu": gpu,
         "torch": version,
         "processors": os.cpu_count(),
-        "devices": {device: check(device) for device in devices},
+        "devices": checks(devices),
     }
     pathlib.Path("gpu-check.json").write_text(json.dumps(report, indent=2) + "\n")
     bad = [f"{device} {what}" for device, found in report["devices"].items()
