@@ -56,7 +56,7 @@ for part in $parts; do
       for seed in $seeds; do
         for loss in cross-entropy mse; do
           [[ $loss$seed == mse[12] ]] && continue
-          for config in last peak slope_3 identity conjugate_gradient; do
+          for config in inner last peak slope_3 identity conjugate_gradient; do
             run "alternatives/$loss-$config-$seed" vit --seed "$seed" --loss "$loss" --baseline none \
               --config "examples/configs/$config.json"
           done
@@ -136,7 +136,7 @@ for part in $parts; do
     done
   elif [ "$part" = alternatives ]; then
     # Each beside the defaults of the part `digits`.
-    for config in last slope_3 identity peak conjugate_gradient; do
+    for config in inner last slope_3 identity peak conjugate_gradient; do
       report runs/digits/ce-? runs/digits/mse-? runs/alternatives/*"-$config-"?
       echo
     done

@@ -27,6 +27,7 @@ mod gather;
 mod inner;
 mod metric;
 mod own_loop;
+mod products;
 mod room;
 mod rows;
 mod state;

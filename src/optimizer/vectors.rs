@@ -3,6 +3,7 @@
 use burn::tensor::{Tensor, TensorData};
 
 use super::metric::Metric;
+use super::products::{combination, products, squared_norm};
 use super::rows::{Row, Seat, Vector};
 use crate::convex::Move;
 use crate::convex::direction::Coefficients;
@@ -38,18 +39,6 @@ impl Pairs {
     fn used(&self) -> Tensor<2> {
         self.rows.clone().narrow(0, 0, 2 * self.used)
     }
-}
-
-/// Inner products of the rows of two matrices, as one vector.
-fn products(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<1> {
-    let [rows, _] = a.dims();
-    let [columns, _] = b.dims();
-    a.clone().matmul(b.clone().transpose()).reshape([rows * columns])
-}
-
-/// The squared norm of one row.
-pub(super) fn squared_norm(row: &Tensor<2>) -> Tensor<1> {
-    products(row, row)
 }
 
 /// The root of the metric times a row.
@@ -164,7 +153,7 @@ impl Vectors {
                 coefficients.pairs.iter().flatten().copied().chain(std::iter::repeat(0.0)).take(2 * pairs.used);
             let factors = TensorData::new(padded.collect::<Vec<f64>>(), [1, 2 * pairs.used]);
             let factors: Tensor<2> = Tensor::from_data(factors, (&rows.device(), rows.dtype()));
-            direction = direction.map(|d| d + factors.matmul(rows));
+            direction = direction.map(|d| d + combination(factors, rows));
         }
         self.direction = direction;
     }
@@ -191,23 +180,5 @@ impl Vectors {
         };
         let rows = rows.slice_assign([2 * slot..2 * slot + 2, 0..n], pair);
         self.pairs = Some(Pairs { used, rows });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use burn::tensor::Device;
-
-    use super::*;
-
-    #[test]
-    fn a_product_over_millions_of_parameters_keeps_the_digits_of_f32() {
-        // Positive, so that every partial sum grows: the worst case for a sum in f32.
-        let columns = 1 << 22;
-        let values: Vec<f32> = (0..columns).map(|i| 0.5 + (i as f32 * 0.618_034).fract()).collect();
-        let exact: f64 = values.iter().map(|value| f64::from(*value).powi(2)).sum();
-        let row = Tensor::<2>::from_data(TensorData::new(values, [1, columns]), &Device::flex());
-        let product: f64 = squared_norm(&row).into_scalar();
-        assert!((product / exact - 1.0).abs() < 1e-6, "{product} {exact}");
     }
 }

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::gather::Gather;
 use super::metric::{self, Kronecker, Metric};
+use super::products::squared_norm;
 use super::rows::{Pieces, Row, Seat, Vector, piece};
-use super::vectors::{Vectors, along, squared_norm};
+use super::vectors::{Vectors, along};
 use crate::convex::Move;
 
 /// What a tensor brings in a pass, as a matrix each.

@@ -1,0 +1,110 @@
+//! Inner products and sums of rows over the whole model, to the digits of their element type.
+//!
+//! A matrix product is the fastest way to both, but Burn's own CUDA backend computes one of f32 from numbers rounded to 11
+//! binary digits (TensorFloat-32), too few for a line search. There they are sums of elementwise products.
+
+use std::sync::{Mutex, PoisonError};
+
+use burn::tensor::{DType, Device, Tensor};
+
+/// Inner products of the rows of two matrices, as one vector, row by row of the first.
+pub(super) fn products(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<1> {
+    match is_exact(a) {
+        true => by_product(a, b),
+        false => by_sums(a, b),
+    }
+}
+
+fn by_product(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<1> {
+    let [rows, _] = a.dims();
+    let [columns, _] = b.dims();
+    a.clone().matmul(b.clone().transpose()).reshape([rows * columns])
+}
+
+fn by_sums(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<1> {
+    let [rows, _] = a.dims();
+    let [columns, _] = b.dims();
+    let column = |at| (a.clone() * b.clone().narrow(0, at, 1)).sum_dim(1);
+    Tensor::cat((0..columns).map(column).collect(), 1).reshape([rows * columns])
+}
+
+/// The squared norm of one row.
+pub(super) fn squared_norm(row: &Tensor<2>) -> Tensor<1> {
+    products(row, row)
+}
+
+/// The sum of rows, each times its factor, the factors `[1, m]`.
+pub(super) fn combination(factors: Tensor<2>, rows: Tensor<2>) -> Tensor<2> {
+    match is_exact(&rows) {
+        true => factors.matmul(rows),
+        false => (rows * factors.transpose()).sum_dim(0),
+    }
+}
+
+/// Whether a matrix product of this element type on this device has all its digits: tried once, with one read-back.
+fn is_exact(like: &Tensor<2>) -> bool {
+    static TRIED: Mutex<Vec<(Device, bool)>> = Mutex::new(Vec::new());
+    if like.dtype() != DType::F32 {
+        return true;
+    }
+    let device = like.device();
+    let known = |tried: &[(Device, bool)]| tried.iter().find(|(known, _)| *known == device).map(|(_, exact)| *exact);
+    if let Some(exact) = known(&TRIED.lock().unwrap_or_else(PoisonError::into_inner)) {
+        return exact;
+    }
+    let exact = keeps_digits(&device);
+    if !exact {
+        log::info!("a matrix product on {device:?} has fewer digits than f32: inner products are sums there");
+    }
+    TRIED.lock().unwrap_or_else(PoisonError::into_inner).push((device, exact));
+    exact
+}
+
+/// Whether 1 + 2^-12, which takes 13 binary digits, is left as it is by the products of the shapes used here.
+fn keeps_digits(device: &Device) -> bool {
+    const COLUMNS: usize = 4096;
+    let [one, several] = [1, 16].map(|rows| {
+        let row = Tensor::<2>::ones([rows, COLUMNS], (device, DType::F32)).add_scalar(2f64.powi(-12));
+        by_product(&row, &Tensor::ones([rows.min(2), COLUMNS], (device, DType::F32)))
+    });
+    // 4,097 with all digits, 4,096 without.
+    Tensor::cat(vec![one, several], 0).into_data().iter::<f64>().all(|sum| sum > COLUMNS as f64 + 0.5)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Distribution, TensorData};
+
+    use super::*;
+
+    fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+        tensor.into_data().iter().collect()
+    }
+
+    #[test]
+    fn a_product_over_millions_of_parameters_keeps_the_digits_of_f32() {
+        // Positive, so that every partial sum grows: the worst case for a sum in f32.
+        let columns = 1 << 22;
+        let numbers: Vec<f32> = (0..columns).map(|i| 0.5 + (i as f32 * 0.618_034).fract()).collect();
+        let exact: f64 = numbers.iter().map(|value| f64::from(*value).powi(2)).sum();
+        let row = Tensor::<2>::from_data(TensorData::new(numbers, [1, columns]), &Device::flex());
+        for product in [by_product(&row, &row), by_sums(&row, &row)] {
+            let product = values(product)[0];
+            assert!((product / exact - 1.0).abs() < 1e-6, "{product} {exact}");
+        }
+    }
+
+    #[test]
+    fn sums_of_elementwise_products_are_what_matrix_products_are() {
+        let device = Device::flex();
+        let [rows, others] = [5, 3].map(|rows| Tensor::<2>::random([rows, 40], Distribution::Default, &device));
+        let (a, b) = (values(by_product(&rows, &others)), values(by_sums(&rows, &others)));
+        assert_eq!(a.len(), 15);
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5 * a.abs()), "{a:?} {b:?}");
+        let factors = Tensor::<2>::random([1, 5], Distribution::Default, &device);
+        let summed = values((rows.clone() * factors.clone().transpose()).sum_dim(0));
+        let combined = values(combination(factors, rows));
+        assert!(summed.iter().zip(&combined).all(|(a, b)| (a - b).abs() < 1e-5), "{summed:?} {combined:?}");
+        assert!(keeps_digits(&device));
+    }
+}
