@@ -28,7 +28,7 @@ const STEPS: usize = 20;
 #[derive(Clone, Debug)]
 pub(super) enum Metric {
     /// The diagonal's square root as a row.
-    Diagonal(Tensor<2>),
+    Diagonal(Box<Tensor<2>>),
     Kronecker(Kronecker),
 }
 
@@ -36,7 +36,7 @@ impl Metric {
     /// `S` times a row over these seats.
     pub fn root(&self, row: Tensor<2>, seats: &[Seat]) -> Tensor<2> {
         match self {
-            Self::Diagonal(root) => row * root.clone(),
+            Self::Diagonal(root) => row * (**root).clone(),
             Self::Kronecker(kronecker) => times(&kronecker.roots, row, seats),
         }
     }
@@ -44,7 +44,7 @@ impl Metric {
     /// The inverse of `S` times a row over these seats.
     pub fn inverse_root(&self, row: Tensor<2>, seats: &[Seat]) -> Tensor<2> {
         match self {
-            Self::Diagonal(root) => row / root.clone(),
+            Self::Diagonal(root) => row / (**root).clone(),
             Self::Kronecker(kronecker) => times(&kronecker.inverses, row, seats),
         }
     }
@@ -69,16 +69,17 @@ pub(super) fn moments(gradient: &Tensor<2>) -> Tensor<2> {
 #[derive(Clone, Debug)]
 enum Factors {
     /// Element by element, in the shape of the matrix.
-    Diagonal(Tensor<2>),
+    Diagonal(Box<Tensor<2>>),
     /// From the left and from the right.
-    Sides([Option<Tensor<2>>; 2]),
+    Sides(Box<[Option<Tensor<2>>; 2]>),
 }
 
 impl Factors {
     fn times(&self, matrix: Tensor<2>) -> Tensor<2> {
         match self {
-            Self::Diagonal(diagonal) => matrix * diagonal.clone(),
-            Self::Sides([left, right]) => {
+            Self::Diagonal(diagonal) => matrix * (**diagonal).clone(),
+            Self::Sides(sides) => {
+                let [left, right] = &**sides;
                 let matrix = match left {
                     Some(left) => left.clone().matmul(matrix),
                     None => matrix,
@@ -93,8 +94,8 @@ impl Factors {
 
     fn parts(&self) -> impl Iterator<Item = Tensor<2>> {
         let parts = match self {
-            Self::Diagonal(diagonal) => [Some(diagonal), None],
-            Self::Sides([left, right]) => [left.as_ref(), right.as_ref()],
+            Self::Diagonal(diagonal) => [Some(&**diagonal), None],
+            Self::Sides(sides) => sides.each_ref().map(Option::as_ref),
         };
         parts.into_iter().flatten().cloned()
     }
@@ -121,11 +122,12 @@ fn part(row: Tensor<2>, seats: &[Seat]) -> Vec<Factors> {
     let factors = pieces.into_iter().zip(seats).map(|(piece, seat)| {
         let [left, right] = sides(seat.matrix);
         if left.is_none() && right.is_none() {
-            return Factors::Diagonal(piece.reshape(seat.matrix));
+            return Factors::Diagonal(Box::new(piece.reshape(seat.matrix)));
         }
         let start = left.map_or(0, |side| side * side);
         let square = |start, side| piece.clone().narrow(1, start, side * side).reshape([side, side]);
-        Factors::Sides([left.map(|side| square(0, side)), right.map(|side| square(start, side))])
+        let sides = [left.map(|side| square(0, side)), right.map(|side| square(start, side))];
+        Factors::Sides(Box::new(sides))
     });
     factors.collect()
 }
@@ -182,7 +184,7 @@ impl Kronecker {
 /// The sum of the squared gradients, `[1, 1]`.
 fn trace(moments: &Factors) -> Tensor<2> {
     match moments {
-        Factors::Diagonal(squares) => squares.clone().sum(),
+        Factors::Diagonal(squares) => (**squares).clone().sum(),
         Factors::Sides(sides) => {
             let side = sides.iter().flatten().next().expect("it has a side").clone();
             (side.clone() * unit(&side)).sum()
@@ -196,8 +198,8 @@ fn trace(moments: &Factors) -> Tensor<2> {
 fn invert(moments: Factors, mean: Tensor<2>, [rows, columns]: [usize; 2]) -> (Factors, Factors) {
     let sides = match moments {
         Factors::Diagonal(squares) => {
-            let inverse = (squares + mean.mul_scalar(DAMPING * DAMPING)).sqrt();
-            return (Factors::Diagonal(inverse.clone().recip()), Factors::Diagonal(inverse));
+            let inverse = (*squares + mean.mul_scalar(DAMPING * DAMPING)).sqrt();
+            return (Factors::Diagonal(Box::new(inverse.clone().recip())), Factors::Diagonal(Box::new(inverse)));
         }
         Factors::Sides(sides) => sides,
     };
@@ -214,7 +216,9 @@ fn invert(moments: Factors, mean: Tensor<2>, [rows, columns]: [usize; 2]) -> (Fa
         })
     });
     let (inverses, roots): (Vec<_>, Vec<_>) = both.map(|both| both.map(|[a, b]| (a, b)).unzip()).unzip();
-    let two = |sides: Vec<Option<Tensor<2>>>| Factors::Sides(sides.try_into().expect("a left side and a right one"));
+    let two = |sides: Vec<Option<Tensor<2>>>| {
+        Factors::Sides(Box::new(sides.try_into().expect("a left side and a right one")))
+    };
     (two(roots), two(inverses))
 }
 

@@ -127,7 +127,8 @@ impl Whole {
         }
         let roots = Vector::join(std::mem::take(&mut self.roots));
         for vectors in self.vectors.iter_mut().filter(|vectors| vectors.metric.is_none()) {
-            vectors.metric = roots.seated(&vectors.seats, &vectors.base).map(Metric::Diagonal);
+            let root = roots.seated(&vectors.seats, &vectors.base);
+            vectors.metric = root.map(Box::new).map(Metric::Diagonal);
         }
     }
 
