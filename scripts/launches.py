@@ -7,13 +7,15 @@ import tempfile
 VIEWS = re.compile(r"atg_(view|reshape|slice|transpose|permute|expand|squeeze|unsqueeze|narrow|detach|t|swapdims|select)\w*$")
 READ = "at_copy_data"
 WINDOW = 40  # passes, as there
-# Launches beyond the one below and read-backs, a pass, however many tensors there are. The gradients are put side by side, their
+# Launches beyond the one below and read-backs, a pass, however many tensors there are, but for the last. The gradients are put side by side, their
 # norm taken, and added up; every eighth pass the iterates enter the running average; the end of a window takes its mean, the
 # norm of it, and joins the scalars.
 LIMITS = {
     "non_convex_last": ("adam", 3 + 3 / WINDOW, 1 / WINDOW),
     "non_convex": ("adam", 3 + 4 / 8 + 3 / WINDOW, 1 / WINDOW),
-    "convex": ("model", 21, 1),
+    "convex": ("model", 19, 1),
+    # Of six tensors: four products for each of the three matrices, two for each vector.
+    "convex_kronecker": ("model", 37, 1),
 }
 
 
