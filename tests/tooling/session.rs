@@ -181,8 +181,8 @@ fn completion_fits_the_place() {
         ("{ \"evaluation\": {\n  |", &["batches", "check"]),
         ("{ \"evaluation\": { \"bat|ches\": 3, \"check\": true } }", &["batches"]),
         // Values: names, kinds, booleans, numbers and blocks.
-        ("{ \"metric\": | }", &["\"auto\"", "\"identity\"", "\"inner\""]),
-        ("{ \"metric\": \"i|\n}", &["\"auto\"", "\"identity\"", "\"inner\""]),
+        ("{ \"metric\": | }", &["\"auto\"", "\"kronecker\"", "\"identity\"", "\"inner\""]),
+        ("{ \"metric\": \"i|\n}", &["\"auto\"", "\"kronecker\"", "\"identity\"", "\"inner\""]),
         ("{ \"direction\": { \"kind\": \"|\" } }", &["\"conjugate_gradient\"", "\"l_bfgs\""]),
         ("{ \"direction\": { \"kind\": \"l_bfgs\", \"memory\": | } }", &["\"all\"", "100"]),
         ("{ \"safe_resort\": { \"enabled\": | } }", &["true", "false"]),
