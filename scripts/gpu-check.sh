@@ -19,7 +19,10 @@ eval "$exports"
 folder=target/gpu-check
 rm -rf "$folder"
 mkdir -p "$folder"
-case "$features" in *cuda*) exports=$(scripts/llvm.sh) && eval "$exports" ;; esac
+if [[ $features == *cuda* ]]; then
+  exports=$(scripts/llvm.sh)
+  eval "$exports"
+fi
 cargo build --release --features "cli,$features" --example vit --example vgg5 --bench overhead --test it \
   --message-format json-render-diagnostics >"$folder/built.json"
 while read -r binary; do

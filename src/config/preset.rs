@@ -38,11 +38,11 @@ impl Preset {
     /// What it is for, as one sentence.
     pub fn description(self) -> &'static str {
         match self {
-            Self::Default => "The defaults: Adam, then L-BFGS in the metric Adam leaves.",
+            Self::Default => "The defaults: Adam, then L-BFGS in a metric made of the gradients at the swap.",
             Self::Paper => "The method as published: Adam, then conjugate gradients with a golden-section search.",
             Self::ConjugateGradient => {
-                "Adam, then the conjugate gradients and the search of Hager and Zhang: four vectors the size of the \
-                 parameters instead of L-BFGS's 200."
+                "Adam, then the conjugate gradients and the search of Hager and Zhang: beside the metric four vectors the \
+                 size of the parameters instead of L-BFGS's 200."
             }
             Self::Careful => {
                 "Swaps late, on a smoothed norm that is low three windows in a row, keeps ten pairs, and hands back \

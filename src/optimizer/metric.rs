@@ -10,14 +10,16 @@ use burn::tensor::Tensor;
 
 use super::rows::{Seat, side_by_side};
 
-/// A side longer than this is taken as the identity: its root would cost more than an evaluation.
+/// A side longer than this, or than so many times the other, has no factor: the identity takes its place, and a diagonal that
+/// of a tensor without any. Its moments and its root would cost more than the rest of the tensor.
 const LONGEST_SIDE: usize = 2048;
+const LONGER_THAN_OTHER: usize = 16;
 
 /// What is added to a side whose eigenvalues are 1 in the mean; its square to the elements of a vector.
 const DAMPING: f64 = 0.1;
 
-/// Mean squared gradient below which a tensor counts as without gradient, relative to that of all: the bias of an attention
-/// key has one by rounding alone.
+/// What a tensor's mean squared gradient is raised by, relative to that of all on its device and of its element type: the bias
+/// of an attention key has a gradient by rounding alone.
 const FLOOR: f64 = 1e-6;
 
 /// Steps of the coupled Newton-Schulz iteration; the first 14 take the smallest eigenvalue of the longest side, damped, to 1,
@@ -41,18 +43,19 @@ impl Metric {
         }
     }
 
-    /// The inverse of `S` times a row over these seats.
-    pub fn inverse_root(&self, row: Tensor<2>, seats: &[Seat]) -> Tensor<2> {
+    /// The inverse of `S` times a row over these seats; `None` where it has been forgotten.
+    pub fn inverse_root(&self, row: Tensor<2>, seats: &[Seat]) -> Option<Tensor<2>> {
         match self {
-            Self::Diagonal(root) => row / (**root).clone(),
-            Self::Kronecker(kronecker) => times(&kronecker.inverses, row, seats),
+            Self::Diagonal(root) => Some(row / (**root).clone()),
+            Self::Kronecker(kronecker) => kronecker.inverses.as_ref().map(|inverses| times(inverses, row, seats)),
         }
     }
 }
 
 /// The sides of a matrix that the metric has a factor for, by their length; none for a vector, which has a diagonal.
 fn sides([rows, columns]: [usize; 2]) -> [Option<usize>; 2] {
-    [rows, columns].map(|side| (rows > 1 && side <= LONGEST_SIDE).then_some(side))
+    let fits = |side: usize, other: usize| side <= LONGEST_SIDE && side.div_ceil(LONGER_THAN_OTHER) <= other;
+    [(rows, columns), (columns, rows)].map(|(side, other)| (rows > 1 && fits(side, other)).then_some(side))
 }
 
 /// What the metric takes of the gradient of a batch, as one row: `G G'` and `G' G`, or the squares where it has no sides.
@@ -141,8 +144,8 @@ pub(super) fn seats(seats: &[Seat]) -> Vec<Seat> {
 #[derive(Clone, Debug)]
 pub(super) struct Kronecker {
     roots: Vec<Factors>,
-    /// For the way to a point given in parameters, right behind the first evaluation; then empty.
-    inverses: Vec<Factors>,
+    /// For the way to a point given in parameters, right behind the first evaluation.
+    inverses: Option<Vec<Factors>>,
 }
 
 impl Kronecker {
@@ -162,7 +165,7 @@ impl Kronecker {
                 invert(moments, mean, seat.matrix)
             })
             .unzip();
-        Self { roots, inverses }
+        Self { roots, inverses: Some(inverses) }
     }
 
     /// The roots as one row, for a record.
@@ -172,12 +175,12 @@ impl Kronecker {
 
     /// From [`row`](Self::row).
     pub fn from_row(row: Tensor<2>, seats: &[Seat]) -> Self {
-        Self { roots: part(row, seats), inverses: Vec::new() }
+        Self { roots: part(row, seats), inverses: None }
     }
 
     /// No point given in parameters will be asked for.
     pub fn forget_inverses(&mut self) {
-        self.inverses = Vec::new();
+        self.inverses = None;
     }
 }
 
@@ -198,7 +201,8 @@ fn trace(moments: &Factors) -> Tensor<2> {
 fn invert(moments: Factors, mean: Tensor<2>, [rows, columns]: [usize; 2]) -> (Factors, Factors) {
     let sides = match moments {
         Factors::Diagonal(squares) => {
-            let inverse = (*squares + mean.mul_scalar(DAMPING * DAMPING)).sqrt();
+            let damped = *squares + mean.mul_scalar(DAMPING * DAMPING);
+            let inverse = damped.clamp_min(f64::from(f32::MIN_POSITIVE)).sqrt();
             return (Factors::Diagonal(Box::new(inverse.clone().recip())), Factors::Diagonal(Box::new(inverse)));
         }
         Factors::Sides(sides) => sides,
@@ -326,15 +330,16 @@ mod tests {
             };
             assert!(differ(&back.reshape([1, m * n]), &x) < 1e-3, "{m} {n}");
         }
-        assert!(differ(&metric.inverse_root(metric.root(x.clone(), &seats), &seats), &x) < 1e-3);
+        let back = metric.inverse_root(metric.root(x.clone(), &seats), &seats).expect("it is new");
+        assert!(differ(&back, &x) < 1e-3);
     }
 
     #[test]
     fn a_side_too_long_is_left_out_and_a_row_of_roots_makes_the_same_metric() {
         let long = LONGEST_SIDE + 1;
-        let seats = seats_of(&[[2, long], [long, 2], [long, long], [3, 4]]);
+        let seats = seats_of(&[[2, long], [long, 2], [long, long], [3, 4], [2, 32], [2, 33], [33, 2]]);
         let widths: Vec<usize> = self::seats(&seats).iter().map(Seat::width).collect();
-        assert_eq!(widths, [4, 4, long * long, 9 + 16]);
+        assert_eq!(widths, [4, 4, long * long, 9 + 16, 4 + 32 * 32, 4, 4]);
 
         let seats = seats_of(&[[2, long], [3, 4], [1, 2]]);
         let kronecker = kronecker(&random([5, 2 * long + 14]), &seats);

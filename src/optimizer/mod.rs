@@ -280,10 +280,10 @@ pub struct Builder {
 }
 
 /// Batches an evaluation must have for the default metric to be made of their gradients.
-const FEWEST_BATCHES: usize = 4;
+const FEWEST_BATCHES: u64 = 4;
 
 impl Builder {
-    /// Any Burn optimizer for the non-convex phase. It leaves no diagonal, so the metric must be the identity.
+    /// Any Burn optimizer for the non-convex phase. It leaves no diagonal, so the metric cannot be made of one.
     pub fn inner(mut self, optimizer: impl Optimizer) -> Self {
         self.inner = Some(Inner::new(optimizer));
         self

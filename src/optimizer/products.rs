@@ -60,7 +60,7 @@ fn is_exact(like: &Tensor<2>) -> bool {
     exact
 }
 
-/// Whether 1 + 2^-12, which takes 13 binary digits, is left as it is by the products of the shapes used here.
+/// Whether 1 + 2^-12, which takes 13 binary digits, is left as it is by a product of one row and by one of several.
 fn keeps_digits(device: &Device) -> bool {
     const COLUMNS: usize = 4096;
     let [one, several] = [1, 16].map(|rows| {

@@ -102,6 +102,12 @@ struct Header {
     check: Option<u64>,
 }
 
+/// The decisions alone, out of a header of another layout.
+#[derive(Deserialize)]
+struct Decisions {
+    room: Option<Vec<u8>>,
+}
+
 const HEADER: &str = "switching";
 const KEPT: &str = "kept";
 
@@ -225,7 +231,11 @@ impl<const D: usize> RecordState for SwitchingState<D> {
         };
         let header: Header = match ciborium::from_reader(bytes.as_bytes()) {
             Ok(header) => header,
-            Err(error) => return unreadable(error.to_string()),
+            Err(error) => {
+                let decisions = ciborium::from_reader(bytes.as_bytes()).ok();
+                let layout = decisions.and_then(|Decisions { room }| Room::open(&room?).err());
+                return refused(layout.unwrap_or(Refusal::RecordUnreadable { reason: error.to_string() }));
+            }
         };
         let inner = format!("{prefix}.inner");
         let names = header.inner.clone().unwrap_or_default();
@@ -242,7 +252,7 @@ impl<const D: usize> RecordState for SwitchingState<D> {
         let rows = (0..header.rows.len()).map_while(|index| src.take_tensor(prefix, &row_name(index))).collect();
         let saved = Saved { inner: SavedInner { tensors, scalars }, kept: src.take_tensor(prefix, KEPT), rows };
         if header.check != Some(saved.check::<D>(&header)) {
-            // A record of another layout is sure to differ, and is refused as such.
+            // A record of another layout may differ in this alone, and is refused as such.
             let layout = header.room.as_deref().and_then(|room| Room::open(room).err());
             let changed = format!("the state of parameter {prefix} is not what was saved");
             return refused(layout.unwrap_or(Refusal::RecordUnreadable { reason: changed }));

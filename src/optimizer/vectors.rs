@@ -116,7 +116,7 @@ impl Vectors {
             let average = stay.merge(average.clone(), |_, average| average).seated(&self.seats, here);
             let way = average.map(|average| average - here.clone());
             self.direction = match &self.metric {
-                Some(metric) => way.map(|way| metric.inverse_root(way, &self.seats)),
+                Some(metric) => way.and_then(|way| metric.inverse_root(way, &self.seats)),
                 None => way,
             };
         }

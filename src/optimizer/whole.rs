@@ -134,10 +134,13 @@ impl Whole {
 
     /// The first evaluation has ended: make the metric of the moments of its gradients. `None` where those of a tensor are
     /// missing.
-    fn take_kronecker(&mut self) -> Option<()> {
-        let moments = std::mem::take(&mut self.moments);
+    fn take_kronecker(&mut self, moments: Vector) -> Option<()> {
         for vectors in &mut self.vectors {
-            let row = moments.seated(&metric::seats(&vectors.seats), &vectors.base)?;
+            let seats = metric::seats(&vectors.seats);
+            let row = moments.seated(&seats, &vectors.base)?;
+            if row.dims()[1] != seats.iter().map(Seat::width).sum::<usize>() {
+                return None;
+            }
             vectors.metric = Some(Metric::Kronecker(Kronecker::from_moments(row, &vectors.seats)));
         }
         Some(())
@@ -155,8 +158,9 @@ impl Whole {
         diagonal: bool,
     ) -> Option<([Gather; 4], Evaluated)> {
         let mean = self.mean(total);
+        let sums = std::mem::take(&mut self.moments);
         if moments {
-            self.take_kronecker()?;
+            self.take_kronecker(sums)?;
         } else if diagonal && self.wants_roots() {
             return None;
         }
@@ -321,7 +325,7 @@ impl Whole {
                 _ => seats.clone(),
             };
             let columns = held.iter().try_fold(0_usize, |sum, seat| sum.checked_add(seat.elements()?));
-            let height = |rows: usize| if kind == Kind::Pairs { rows.is_multiple_of(2) } else { rows == 1 };
+            let height = |rows: usize| if kind == Kind::Pairs { rows > 0 && rows.is_multiple_of(2) } else { rows == 1 };
             let fits = shape.len() == 2 && columns == Some(shape[1]) && height(shape[0]);
             if !fits || !seats.is_sorted_by(|a, b| a.slot < b.slot) {
                 return Err(misfit());

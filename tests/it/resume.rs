@@ -347,6 +347,42 @@ fn a_record_of_another_layout_is_refused_by_name() {
 }
 
 #[test]
+fn a_record_whose_rows_are_of_another_layout_is_refused_as_such() {
+    let (record, net) = convex_record(&record_config());
+    let mut record = record.to_vec();
+    let (at, length) = layout_in(&record);
+    record[at + length] -= 1;
+    // A field of the rows had another name.
+    for at in 0..record.len() - 6 {
+        if &record[at..at + 6] == b"matrix" {
+            record[at..at + 6].copy_from_slice(b"column");
+        }
+    }
+    let (switching, _) = after_loading(&record_config(), Bytes::from_bytes_vec(record), net);
+    let refusal = refused(&switching);
+    assert!(matches!(refusal, Some(Refusal::RecordLayout { found, expected }) if found + 1 == expected), "{refusal:?}");
+}
+
+#[test]
+fn a_convex_phase_that_begins_without_a_gradient_has_a_record_that_can_be_read() {
+    let json = json!({ "detector": swap_at(1), "window": 4 });
+    let nothing = |net: &Net, pass: usize| {
+        let loss = net.loss(&batches()[pass % 4]).mul_scalar(0.0);
+        burn::optim::GradientsParams::from_grads(loss.backward(), net)
+    };
+    let switching = start(&json);
+    let mut optim: ModuleOptimizer = switching.clone().into();
+    let mut net = Net::new(6, 1);
+    for pass in 0..10 {
+        let grads = nothing(&net, pass);
+        net = optim.step(1e-2, net, grads);
+    }
+    assert_eq!(switching.phase(), Phase::Convex);
+    let (again, _) = after_loading(&json, optim.into_bytes().expect("bytes"), net);
+    assert_eq!((refused(&again), again.phase()), (None, Phase::Convex));
+}
+
+#[test]
 fn a_record_of_another_configuration_is_refused_by_the_part_that_differs() {
     for (part, value) in [
         ("direction", json!({ "kind": "l_bfgs" })),
@@ -425,15 +461,15 @@ fn the_metric_of_the_gradients_is_two_matrices_for_each_matrix_and_one_vector_fo
     let [inner, kronecker] = ["inner", "kronecker"].map(|metric| {
         let switching = start(&json!({ "detector": swap_at(1), "window": 4, "metric": metric }));
         let mut optim: ModuleOptimizer = switching.clone().into();
-        let mut net = Net::new(40, 1);
+        let mut net = Net::new(20, 1);
         for pass in 0..16 {
             net = optim.step(1e-2, net.clone(), objective(&batches()[pass % 4])(&net).1);
         }
         assert_eq!(switching.phase(), Phase::Convex);
         elements_of(&optim)[1]
     });
-    // Weights of [2, 40] and [40, 1], the latter as a vector, and biases of 40 and 1.
-    assert_eq!(kronecker - inner, 2 * 2 + 40 * 40 + 40 + 40 + 1);
+    // Weights of [2, 20] and [20, 1], the latter as a vector, and biases of 20 and 1.
+    assert_eq!(kronecker - inner, 2 * 2 + 20 * 20 + 20 + 20 + 1);
 }
 
 #[test]

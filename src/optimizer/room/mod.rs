@@ -51,7 +51,7 @@ pub(crate) struct Parts {
     /// Whether the metric is the diagonal of the inner optimizer, unless it is made of the gradients.
     pub diagonal: bool,
     /// Batches of an evaluation that are enough to make the metric of their gradients.
-    pub kronecker: Option<usize>,
+    pub kronecker: Option<u64>,
     /// Weight of half the squared norm of the parameters in the objective.
     pub l2: f64,
     /// The configuration as it goes into the record, to refuse a record of another one.
@@ -468,7 +468,14 @@ impl Room {
 
     /// Whether the evaluation under way is the first of a convex phase, of whose gradients the metric is made.
     fn makes_metric(&self) -> bool {
-        self.parts.kronecker.is_some() && self.descent.as_ref().is_some_and(Descent::is_entering)
+        let batches = match self.parts.evaluation_batches {
+            _ if self.feed.own => Some(1),
+            None if !self.feed.tracked => Some(self.parts.window.unwrap_or(DEFAULT_WINDOW)),
+            configured => configured,
+        };
+        // How many a tracked loader has is known at its end.
+        let enough = |fewest| batches.is_none_or(|batches| batches >= fewest);
+        self.parts.kronecker.is_some_and(enough) && self.descent.as_ref().is_some_and(Descent::is_entering)
     }
 
     /// What a tensor has to give in this pass.
@@ -711,7 +718,7 @@ impl Room {
             }
             Phase::Convex => {
                 let step = self.trial_step();
-                let enough = self.parts.kronecker.is_some_and(|fewest| tally.passes >= fewest as u64);
+                let enough = self.parts.kronecker.is_some_and(|fewest| tally.passes >= fewest);
                 let moments = self.makes_metric() && enough;
                 self.whole.close_evaluation(tally.total, self.parts.l2, step, moments, self.parts.diagonal)
             }
@@ -840,7 +847,10 @@ impl Room {
     /// The same where the metric has just been made of the gradients, and takes the gradient to a way of this length.
     fn first_trial_by(&mut self, length: f64) {
         let step = self.inner_length() / length;
-        self.descent = self.descent.take().map(|descent| descent.with_first_step(step));
+        // Of a gradient that is zero or no number nothing follows.
+        if step.is_finite() && step > 0.0 {
+            self.descent = self.descent.take().map(|descent| descent.with_first_step(step));
+        }
     }
 
     /// The length of a step of the inner optimizer.
