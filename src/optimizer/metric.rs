@@ -31,7 +31,7 @@ const STEPS: usize = 20;
 pub(super) enum Metric {
     /// The diagonal's square root as a row.
     Diagonal(Box<Tensor<2>>),
-    Kronecker(Kronecker),
+    Kronecker(Box<Kronecker>),
 }
 
 impl Metric {
@@ -39,7 +39,7 @@ impl Metric {
     pub fn root(&self, row: Tensor<2>, seats: &[Seat]) -> Tensor<2> {
         match self {
             Self::Diagonal(root) => row * (**root).clone(),
-            Self::Kronecker(kronecker) => times(&kronecker.roots, row, seats),
+            Self::Kronecker(kronecker) => kronecker.roots.times(row, seats),
         }
     }
 
@@ -47,7 +47,7 @@ impl Metric {
     pub fn inverse_root(&self, row: Tensor<2>, seats: &[Seat]) -> Option<Tensor<2>> {
         match self {
             Self::Diagonal(root) => Some(row / (**root).clone()),
-            Self::Kronecker(kronecker) => kronecker.inverses.as_ref().map(|inverses| times(inverses, row, seats)),
+            Self::Kronecker(kronecker) => kronecker.inverses.as_ref().map(|inverses| inverses.times(row, seats)),
         }
     }
 }
@@ -68,33 +68,19 @@ pub(super) fn moments(gradient: &Tensor<2>) -> Tensor<2> {
     side_by_side(left.into_iter().chain(right).chain(squares))
 }
 
+/// Factors from the left and from the right.
+type Sides = [Option<Tensor<2>>; 2];
+
 /// The square root of one tensor's metric, or its inverse.
 #[derive(Clone, Debug)]
 enum Factors {
     /// Element by element, in the shape of the matrix.
     Diagonal(Box<Tensor<2>>),
     /// From the left and from the right.
-    Sides(Box<[Option<Tensor<2>>; 2]>),
+    Sides(Box<Sides>),
 }
 
 impl Factors {
-    fn times(&self, matrix: Tensor<2>) -> Tensor<2> {
-        match self {
-            Self::Diagonal(diagonal) => matrix * (**diagonal).clone(),
-            Self::Sides(sides) => {
-                let [left, right] = &**sides;
-                let matrix = match left {
-                    Some(left) => left.clone().matmul(matrix),
-                    None => matrix,
-                };
-                match right {
-                    Some(right) => matrix.matmul(right.clone()),
-                    None => matrix,
-                }
-            }
-        }
-    }
-
     fn parts(&self) -> impl Iterator<Item = Tensor<2>> {
         let parts = match self {
             Self::Diagonal(diagonal) => [Some(&**diagonal), None],
@@ -104,10 +90,56 @@ impl Factors {
     }
 }
 
-fn times(factors: &[Factors], row: Tensor<2>, seats: &[Seat]) -> Tensor<2> {
-    let pieces = row.split_with_sizes(seats.iter().map(Seat::width).collect(), 1);
-    let pieces = pieces.into_iter().zip(seats).zip(factors);
-    side_by_side(pieces.map(|((piece, seat), factors)| factors.times(piece.reshape(seat.matrix))))
+/// The square roots of all tensors of a row, or their inverses.
+#[derive(Clone, Debug)]
+struct Roots {
+    factors: Vec<Factors>,
+    /// The diagonals as one row, so that all vectors are one launch; 1 for the elements of a tensor with sides.
+    diagonal: Tensor<2>,
+}
+
+impl Roots {
+    fn new(factors: Vec<Factors>, seats: &[Seat]) -> Self {
+        let diagonals = factors.iter().zip(seats).map(|(factors, seat)| match factors {
+            Factors::Diagonal(diagonal) => (**diagonal).clone(),
+            Factors::Sides(sides) => {
+                let like = sides.iter().flatten().next().expect("it has a side");
+                Tensor::ones(seat.matrix, (&like.device(), like.dtype()))
+            }
+        });
+        let diagonal = side_by_side(diagonals);
+        Self { factors, diagonal }
+    }
+
+    fn times(&self, row: Tensor<2>, seats: &[Seat]) -> Tensor<2> {
+        // Each matrix by itself, and the vectors between two of them together.
+        let mut pieces: Vec<(usize, Option<(&Seat, &Sides)>)> = Vec::new();
+        for (factors, seat) in self.factors.iter().zip(seats) {
+            match (factors, pieces.last_mut()) {
+                (Factors::Sides(sides), _) => pieces.push((seat.width(), Some((seat, &**sides)))),
+                (Factors::Diagonal(_), Some((width, None))) => *width += seat.width(),
+                (Factors::Diagonal(_), _) => pieces.push((seat.width(), None)),
+            }
+        }
+        let row = row * self.diagonal.clone();
+        let parts = row.split_with_sizes(pieces.iter().map(|(width, _)| *width).collect(), 1);
+        side_by_side(parts.into_iter().zip(pieces).map(|(part, (_, matrix))| match matrix {
+            Some((seat, sides)) => between(part.reshape(seat.matrix), sides),
+            None => part,
+        }))
+    }
+}
+
+/// A matrix between its two sides.
+fn between(matrix: Tensor<2>, [left, right]: &Sides) -> Tensor<2> {
+    let matrix = match left {
+        Some(left) => left.clone().matmul(matrix),
+        None => matrix,
+    };
+    match right {
+        Some(right) => matrix.matmul(right.clone()),
+        None => matrix,
+    }
 }
 
 /// The shape of a tensor's part of a row of moments or roots.
@@ -143,9 +175,9 @@ pub(super) fn seats(seats: &[Seat]) -> Vec<Seat> {
 /// The Kronecker-factored metric over the tensors of a row.
 #[derive(Clone, Debug)]
 pub(super) struct Kronecker {
-    roots: Vec<Factors>,
+    roots: Roots,
     /// For the way to a point given in parameters, right behind the first evaluation.
-    inverses: Option<Vec<Factors>>,
+    inverses: Option<Roots>,
 }
 
 impl Kronecker {
@@ -157,7 +189,7 @@ impl Kronecker {
         let elements: usize = seats.iter().map(Seat::width).sum();
         let mean = Tensor::cat(traces.clone(), 1).sum_dim(1).div_scalar(elements as f64);
         let tensors = moments.into_iter().zip(traces).zip(seats);
-        let (roots, inverses) = tensors
+        let (roots, inverses): (Vec<_>, Vec<_>) = tensors
             .map(|((moments, trace), seat)| {
                 let elements = seat.width() as f64;
                 let trace = trace + mean.clone().mul_scalar(FLOOR * elements);
@@ -165,17 +197,17 @@ impl Kronecker {
                 invert(moments, mean, seat.matrix)
             })
             .unzip();
-        Self { roots, inverses: Some(inverses) }
+        Self { roots: Roots::new(roots, seats), inverses: Some(Roots::new(inverses, seats)) }
     }
 
     /// The roots as one row, for a record.
     pub fn row(&self) -> Tensor<2> {
-        side_by_side(self.roots.iter().flat_map(Factors::parts))
+        side_by_side(self.roots.factors.iter().flat_map(Factors::parts))
     }
 
     /// From [`row`](Self::row).
     pub fn from_row(row: Tensor<2>, seats: &[Seat]) -> Self {
-        Self { roots: part(row, seats), inverses: None }
+        Self { roots: Roots::new(part(row, seats), seats), inverses: None }
     }
 
     /// No point given in parameters will be asked for.
@@ -305,7 +337,7 @@ mod tests {
     fn the_metric_is_the_inverse_of_the_damped_model() {
         let seats = seats_of(&[[4, 6], [1, 5], [6, 3]]);
         let batches = random([9, 24 + 5 + 18]);
-        let metric = Metric::Kronecker(kronecker(&batches, &seats));
+        let metric = Metric::Kronecker(Box::new(kronecker(&batches, &seats)));
         let x = random([1, 47]).mul_scalar(3.0);
         let there = metric.root(metric.root(x.clone(), &seats), &seats);
         let pieces = |row: &Tensor<2>| row.clone().split_with_sizes(vec![24, 5, 18], 1);
@@ -345,7 +377,8 @@ mod tests {
         let kronecker = kronecker(&random([5, 2 * long + 14]), &seats);
         let again = Kronecker::from_row(kronecker.row(), &seats);
         let x = random([1, 2 * long + 14]);
-        let [first, second] = [kronecker, again].map(|kronecker| Metric::Kronecker(kronecker).root(x.clone(), &seats));
+        let [first, second] =
+            [kronecker, again].map(|kronecker| Metric::Kronecker(Box::new(kronecker)).root(x.clone(), &seats));
         assert_eq!(values(&first), values(&second));
     }
 
@@ -356,7 +389,7 @@ mod tests {
         let scale = [vec![1.0; 16], vec![1e-9; 16], vec![1e-9; 4], vec![0.0; 4]].concat();
         let scale: Tensor<2> = Tensor::from_data(TensorData::new(scale, [1, 40]), (&Device::flex(), DType::F32));
         let batches = random([8, 40]) * scale;
-        let metric = Metric::Kronecker(kronecker(&batches, &seats));
+        let metric = Metric::Kronecker(Box::new(kronecker(&batches, &seats)));
         let step = metric.root(metric.root(batches.narrow(0, 0, 1), &seats), &seats);
         let lengths: Vec<f64> = step
             .split_with_sizes(vec![16, 16, 8], 1)
@@ -364,7 +397,7 @@ mod tests {
             .map(|piece| values(&(piece.clone() * piece.clone()).sum().reshape([1, 1]))[0].sqrt())
             .collect();
         assert!(lengths[1] < lengths[0] && lengths[2] < lengths[0] && lengths[0] > 0.0, "{lengths:?}");
-        let nothing = Metric::Kronecker(kronecker(&Tensor::zeros([4, 40], &Device::flex()), &seats));
+        let nothing = Metric::Kronecker(Box::new(kronecker(&Tensor::zeros([4, 40], &Device::flex()), &seats)));
         assert!(values(&nothing.root(random([1, 40]), &seats)).into_iter().all(f64::is_finite));
     }
 }

@@ -141,7 +141,8 @@ impl Whole {
             if row.dims()[1] != seats.iter().map(Seat::width).sum::<usize>() {
                 return None;
             }
-            vectors.metric = Some(Metric::Kronecker(Kronecker::from_moments(row, &vectors.seats)));
+            let kronecker = Kronecker::from_moments(row, &vectors.seats);
+            vectors.metric = Some(Metric::Kronecker(Box::new(kronecker)));
         }
         Some(())
     }
@@ -341,7 +342,7 @@ impl Whole {
                 (Kind::Base, None) => whole.vectors.push(Vectors::at(row.seats, row.values)),
                 (Kind::Roots, Some(vectors)) => {
                     let kronecker = Kronecker::from_row(row.values, &row.seats);
-                    vectors.metric = Some(Metric::Kronecker(kronecker));
+                    vectors.metric = Some(Metric::Kronecker(Box::new(kronecker)));
                 }
                 (Kind::Gradient, Some(vectors)) => vectors.gradient = Some(row.values),
                 (Kind::Direction, Some(vectors)) => vectors.direction = Some(row.values),

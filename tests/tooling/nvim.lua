@@ -83,7 +83,7 @@ local function run()
   end
   set({ '{ "metric": }' })
   items = ask('textDocument/completion', 1, 11) or {}
-  check('values are completed', #items == 3, items)
+  check('values are completed', #items == 4, items)
 
   -- Hover.
   set({ '{ "window": 3 }' })
