@@ -71,7 +71,6 @@ fn ours(net: &Net, x: &Tensor<2>, y: &Tensor<2>, direction: &Value) -> f64 {
         "inner": { "kind": "adam", "epsilon": 1e-8 },
         "detector": { "kind": "at_window", "window": STEPS },
         "direction": direction,
-        "metric": "identity",
         "evaluation": { "check": false },
         "safe_resort": { "enabled": false },
     });

@@ -14,8 +14,8 @@ LIMITS = {
     "non_convex_last": ("adam", 3 + 3 / WINDOW, 1 / WINDOW),
     "non_convex": ("adam", 3 + 4 / 8 + 3 / WINDOW, 1 / WINDOW),
     "convex": ("model", 19, 1),
-    # Of six tensors: four products for each of the three matrices, two for each vector.
-    "convex_kronecker": ("model", 37, 1),
+    # Four products for each of the three matrices.
+    "convex_kronecker": ("model", 33, 1),
 }
 
 

@@ -240,22 +240,21 @@ fn invert(moments: Factors, mean: Tensor<2>, [rows, columns]: [usize; 2]) -> (Fa
         Factors::Sides(sides) => sides,
     };
     // The trace over a side's length is the mean of its eigenvalues.
-    let others = [columns, rows];
-    let mut scale = Some(mean.clone().sqrt());
-    let both = sides.into_iter().zip(others).map(|(side, other)| {
-        side.map(|side| {
-            let [root, inverse_root] = roots(side / mean.clone().mul_scalar(other as f64));
-            match scale.take() {
-                Some(scale) => [root * scale.clone(), inverse_root / scale],
-                None => [root, inverse_root],
-            }
-        })
+    let roots_of =
+        |side: Option<Tensor<2>>, other: usize| side.map(|side| roots(side / mean.clone().mul_scalar(other as f64)));
+    let [left, right] = *sides;
+    let mut both = [roots_of(left, columns), roots_of(right, rows)];
+    // The scale goes with one of them.
+    let scale = mean.clone().sqrt();
+    if let Some([root, inverse]) = both.iter_mut().flatten().next() {
+        *root = root.clone() * scale.clone();
+        *inverse = inverse.clone() / scale;
+    }
+    let [inverses, roots] = [0, 1].map(|which| {
+        let sides = both.each_ref().map(|both| both.as_ref().map(|both| both[which].clone()));
+        Factors::Sides(Box::new(sides))
     });
-    let (inverses, roots): (Vec<_>, Vec<_>) = both.map(|both| both.map(|[a, b]| (a, b)).unzip()).unzip();
-    let two = |sides: Vec<Option<Tensor<2>>>| {
-        Factors::Sides(Box::new(sides.try_into().expect("a left side and a right one")))
-    };
-    (two(roots), two(inverses))
+    (roots, inverses)
 }
 
 /// The square root of a symmetric matrix, damped, and its inverse: coupled Newton-Schulz iteration (Higham 2008, equation 6.35).
