@@ -70,7 +70,7 @@ def training(example, device):
 
 
 def checks(devices):
-    """What is found on each device: tests and trainings side by side, the timings alone."""
+    """What is found on each device: tests and trainings side by side, two processors each, the timings alone."""
     found = {device: {} for device in devices}
 
     def note(device, name, result, text):
@@ -79,7 +79,7 @@ def checks(devices):
         found[device][name] = result
         print(device, name, result, flush=True)
 
-    with concurrent.futures.ThreadPoolExecutor(max_workers=len(WORKERS) * len(devices)) as pool:
+    with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, os.cpu_count() // 2)) as pool:
         works = {pool.submit(work, device): (device, name) for device in devices for name, work in WORKERS.items()}
         for done in concurrent.futures.as_completed(works):
             note(*works[done], *done.result())

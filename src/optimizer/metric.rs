@@ -262,9 +262,10 @@ fn roots(side: Tensor<2>) -> [Tensor<2>; 2] {
     let unit = unit(&side);
     let side = side + unit.clone().mul_scalar(DAMPING);
     let size = (side.clone() * side.clone()).sum().sqrt().reshape([1, 1]);
-    let (mut root, mut inverse) = (side / size.clone(), unit.clone());
+    let half_more = unit.clone().mul_scalar(1.5);
+    let (mut root, mut inverse) = (side / size.clone(), unit);
     for _ in 0..STEPS {
-        let factor = unit.clone().mul_scalar(1.5) - inverse.clone().matmul(root.clone()).mul_scalar(0.5);
+        let factor = half_more.clone() - inverse.clone().matmul(root.clone()).mul_scalar(0.5);
         root = root.matmul(factor.clone());
         inverse = factor.matmul(inverse);
     }

@@ -6,38 +6,31 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Int, Tensor, TensorData};
-use burn_convexity::{ConvexitySwitching, Phase, Report};
-use serde_json::{Value, json};
+use burn_convexity::Phase;
+use serde_json::json;
 
 use crate::support::{Batch, Draw, Net, config, device, loader, objective, swap_at, values};
 
-/// Batches of 64 points, so many an epoch, given to a plain drop-in; its reports of the convex phase.
-fn train(json: Value, batches: usize, passes: usize) -> (ConvexitySwitching, Vec<Report>) {
+/// The losses of the evaluations of twelve epochs over 64 points in so many batches, by `attach`, swapped behind the third.
+fn losses(metric: &str, batches: usize) -> Vec<f64> {
+    let json = json!({ "metric": metric, "detector": swap_at(3), "window": batches });
     let switching = config(json).init().expect("valid");
     let reports = switching.reports();
     let mut optim: ModuleOptimizer = switching.clone().into();
     let mut net = switching.attach(Net::new(8, 1));
     let batches: Vec<Batch> = loader(64, 64 / batches).iter().map(Result::unwrap).collect();
-    for pass in 0..passes {
+    for pass in 0..12 * batches.len() {
         let output = burn::train::TrainStep::step(&net, batches[pass % batches.len()].clone());
         net = burn::train::TrainStep::optimize(net, &mut optim, 1e-2.into(), output.grads);
     }
-    let reports = reports.try_iter().filter(|report| report.phase == Phase::Convex).collect();
-    (switching, reports)
-}
-
-fn losses(reports: &[Report]) -> Vec<f64> {
-    reports.iter().map(|report| report.observation.loss.expect("it is shown")).collect()
+    let convex = reports.try_iter().filter(|report| report.phase == Phase::Convex);
+    let losses: Vec<f64> = convex.map(|report| report.observation.loss.expect("it is shown")).collect();
+    assert!(losses.len() > 6, "{losses:?}");
+    losses
 }
 
 #[test]
 fn the_default_metric_is_made_of_four_gradients_and_is_the_inner_optimizer_s_below() {
-    let losses = |metric: &str, batches: usize| {
-        let json = json!({ "metric": metric, "detector": swap_at(3), "window": batches });
-        let (_, reports) = train(json, batches, 12 * batches);
-        assert!(reports.len() > 6, "{}", reports.len());
-        losses(&reports)
-    };
     assert_eq!(losses("auto", 4), losses("kronecker", 4));
     assert_ne!(losses("auto", 4), losses("inner", 4));
     assert_eq!(losses("auto", 2), losses("inner", 2));
