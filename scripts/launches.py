@@ -14,8 +14,8 @@ LIMITS = {
     "non_convex_last": ("adam", 3 + 3 / WINDOW, 1 / WINDOW),
     "non_convex": ("adam", 3 + 4 / 8 + 3 / WINDOW, 1 / WINDOW),
     "convex": ("model", 19, 1),
-    # Four products for each of the three matrices.
-    "convex_kronecker": ("model", 33, 1),
+    # Six for all matrices of one shape: joined, multiplied from both sides, and joined with the others, there and back.
+    "convex_kronecker": ("model", 27, 1),
 }
 
 
