@@ -5,8 +5,9 @@
 //!
 //! - `cg`: conjugate gradients with a nearly exact search and Powell's restart.
 //! - `lbfgs`: L-BFGS with 11 pairs and the defaults of the crate.
-//! - `lbfgs sw`: the same with the search of Moré and Thuente. Chosen by the MGH table, so its shares there flatter it; the
-//!   first trial of all three, `2 |f| / |g|^2`, was chosen by both tables.
+//! - `lbfgs sw`: 11 pairs, the search of Moré and Thuente, and the losses in the gradient changes (`function_values`). Both
+//!   were chosen by the MGH table, the bounds of the latter by both, so its shares there flatter it; so was the first trial
+//!   of all three, `2 |f| / |g|^2`.
 //!
 //! **CUTE.** The published code evaluated `f` functions and `g <= f` gradients and is charged `g + (f - g) / 3`.
 //!
@@ -57,7 +58,7 @@ enum Method {
     ConjugateGradient,
     /// L-BFGS with the defaults of the crate.
     LBfgs,
-    /// L-BFGS with the search of Moré and Thuente.
+    /// L-BFGS with the search of Moré and Thuente and the losses in the gradient changes.
     LBfgsStrongWolfe,
 }
 
@@ -81,17 +82,21 @@ impl Method {
     fn solve(self, objective: &host::Objective, start: &[f64], tolerance: f64) -> Run {
         let limits = Limits { tolerance, evaluations: BUDGET, values: true };
         let cg = ConjugateGradientConfig { beta: Beta::HagerZhang, powell: Some(0.2), ..Default::default() };
-        let direction = || LBfgs::new(&LBfgsConfig { memory: Memory::Pairs(MEMORY), ..Default::default() });
+        let direction = |function_values| {
+            LBfgs::new(&LBfgsConfig { memory: Memory::Pairs(MEMORY), function_values, ..Default::default() })
+        };
         let hager_zhang = |config: HagerZhangConfig| config.init().expect("valid parameters");
         match self {
             Self::ConjugateGradient => {
                 let search = hager_zhang(HagerZhangConfig::nearly_exact());
                 minimise(objective, start, ConjugateGradient::new(cg), search, limits)
             }
-            Self::LBfgs => minimise(objective, start, direction(), hager_zhang(HagerZhangConfig::default()), limits),
+            Self::LBfgs => {
+                minimise(objective, start, direction(false), hager_zhang(HagerZhangConfig::default()), limits)
+            }
             Self::LBfgsStrongWolfe => {
                 let search = StrongWolfeConfig::default().init().expect("valid parameters");
-                minimise(objective, start, direction(), search, limits)
+                minimise(objective, start, direction(true), search, limits)
             }
         }
     }

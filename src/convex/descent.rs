@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::direction::{Coefficients, Direction, MemoryLimit, Products, Proposal};
+use super::direction::{Coefficients, Direction, MemoryLimit, Products, Proposal, Step};
 use super::line_search::{Decision, LineSearch, Point, SearchFailure};
 use crate::error::StateError;
 
@@ -167,6 +167,8 @@ struct State {
     stage: Stage,
     base: Option<Base>,
     last: Option<LastSearch>,
+    /// How far two losses at one point differ.
+    noise: f64,
     /// `(cost, value)` at accepted points, thinned to what the stall rule needs.
     marks: Vec<(f64, f64)>,
 }
@@ -368,6 +370,7 @@ impl Descent {
         let gradient = (again.products.gg - gg).abs() / gg;
         if noise > RESOLUTION * loss.unwrap_or(0.0).abs() || gradient > 1e-3 {
             self.search.set_noise(noise);
+            self.state.noise = noise;
             notes.push(Note::Noise { loss: noise, gradient });
         }
     }
@@ -450,7 +453,7 @@ impl Descent {
     /// Make the evaluated point the base point and start along the next direction, with no search behind it.
     fn stand(&mut self, evaluation: &Evaluation, step: f64, notes: &mut Vec<Note>) -> Move {
         let products = &evaluation.products;
-        let mut proposal = self.direction.next(products, step);
+        let mut proposal = self.direction.next(products, self.taken(step, evaluation.loss));
         if !(proposal.slope < 0.0 && proposal.slope.is_finite()) && products.gg > 0.0 {
             self.direction.restart();
             proposal = Proposal::steepest(products.gg, Some(RestartReason::NonDescent));
@@ -477,6 +480,15 @@ impl Descent {
         // A direction that failed at once has been replaced by steepest descent, from the same gradient.
         next.direction.get_or_insert(proposal.coefficients);
         next
+    }
+
+    /// A step from the base point to where the loss is this one.
+    fn taken(&self, step: f64, loss: Option<f64>) -> Step {
+        let Some((before, after)) = self.base_value().filter(|_| step > 0.0).zip(loss) else {
+            return step.into();
+        };
+        let rounding = RESOLUTION * before.abs() + self.state.noise;
+        Step { length: step, decrease: Some(before - after), rounding }
     }
 
     /// Begin a search from the base point along the current direction.

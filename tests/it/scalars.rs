@@ -140,8 +140,8 @@ fn beta_values_are_those_of_the_formulas() {
     ];
     for (beta, expected) in BETAS.into_iter().zip(expected) {
         let mut direction = cg(beta);
-        direction.next(&first, 0.0);
-        let proposal = direction.next(&second, 0.2);
+        direction.next(&first, 0.0.into());
+        let proposal = direction.next(&second, 0.2.into());
         assert!((proposal.coefficients.direction - expected).abs() < 1e-12, "{beta:?}");
         assert!((proposal.slope - (-2.08 + expected * -5.6)).abs() < 1e-12, "{beta:?}");
     }
@@ -155,8 +155,8 @@ fn a_gradient_that_does_not_change_gives_a_direction_of_finite_numbers() {
     let same = Products { gg: 4.0, gy: 0.0, gd: -4.0, yy: 0.0, yd: 0.0, dd: 4.0, pairs: vec![] };
     for beta in BETAS {
         let mut direction = cg(beta);
-        direction.next(&first, 0.0);
-        let proposal = direction.next(&same, 1e-3);
+        direction.next(&first, 0.0.into());
+        let proposal = direction.next(&same, 1e-3.into());
         assert!(proposal.coefficients.direction.is_finite() && proposal.slope.is_finite(), "{beta:?} {proposal:?}");
     }
 }

@@ -77,7 +77,7 @@ struct Proposals {
 }
 
 impl Direction for Told {
-    fn next(&mut self, products: &Products, _: f64) -> Proposal {
+    fn next(&mut self, products: &Products, _: Step) -> Proposal {
         let told = self.0.lock().expect("no panic").next.pop_front();
         told.unwrap_or_else(|| Proposal::steepest(products.gg, None))
     }

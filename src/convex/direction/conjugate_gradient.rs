@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Coefficients, Direction, Products, Proposal};
+use super::{Coefficients, Direction, Products, Proposal, Step};
 use crate::convex::RestartReason;
 use crate::error::{ParameterError, StateError};
 
@@ -114,10 +114,10 @@ impl ConjugateGradient {
 }
 
 impl Direction for ConjugateGradient {
-    fn next(&mut self, products: &Products, step: f64) -> Proposal {
+    fn next(&mut self, products: &Products, step: Step) -> Proposal {
         let gg_old = self.state.gg_old.replace(products.gg);
         self.state.since_restart += 1;
-        let Some(gg_old) = gg_old.filter(|_| step > 0.0) else {
+        let Some(gg_old) = gg_old.filter(|_| step.length > 0.0) else {
             return Proposal::steepest(products.gg, None);
         };
         let reason = self.restart_reason(products).or_else(|| {
@@ -167,16 +167,16 @@ mod tests {
         let mut direction = ConjugateGradient::new(config);
         // g'g_old = g'g - g'y = 0.5 g'g.
         let products = Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, pairs: vec![] };
-        assert_eq!(direction.next(&products, 0.0).restart, None);
-        let overlaps: Vec<bool> = (0..4).map(|_| direction.next(&products, 1.0).restart.is_some()).collect();
+        assert_eq!(direction.next(&products, 0.0.into()).restart, None);
+        let overlaps: Vec<bool> = (0..4).map(|_| direction.next(&products, 1.0.into()).restart.is_some()).collect();
         assert_eq!(overlaps, [true, false, true, false]);
     }
 
     /// The restarts of a method that is shown the same products again and again.
     fn restarts(config: ConjugateGradientConfig, products: &Products, calls: usize) -> Vec<Option<RestartReason>> {
         let mut direction = ConjugateGradient::new(config);
-        assert_eq!(direction.next(products, 0.0), Proposal::steepest(products.gg, None));
-        (0..calls).map(|_| direction.next(products, 1.0).restart).collect()
+        assert_eq!(direction.next(products, 0.0.into()), Proposal::steepest(products.gg, None));
+        (0..calls).map(|_| direction.next(products, 1.0.into()).restart).collect()
     }
 
     #[test]
@@ -189,9 +189,9 @@ mod tests {
         }
         // The search that failed before was a restart, too.
         let mut direction = ConjugateGradient::new(config);
-        direction.next(&products(1.5), 0.0);
+        direction.next(&products(1.5), 0.0.into());
         direction.restart();
-        assert_eq!(direction.next(&products(1.5), 1.0).restart, None);
+        assert_eq!(direction.next(&products(1.5), 1.0.into()).restart, None);
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
         let mut direction = ConjugateGradient::new(ConjugateGradientConfig::default());
         let products = Products { gg: 2.0, gy: 1.5, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, pairs: vec![] };
         for _ in 0..2 {
-            assert_eq!(direction.next(&products, 0.0), Proposal::steepest(2.0, None));
+            assert_eq!(direction.next(&products, 0.0.into()), Proposal::steepest(2.0, None));
         }
     }
 }

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Coefficients, Direction, MemoryLimit, Products, Proposal};
+use super::{Coefficients, Direction, MemoryLimit, Products, Proposal, Step};
 use crate::convex::RestartReason;
 use crate::error::{ParameterError, StateError};
 
@@ -25,11 +25,15 @@ pub struct LBfgsConfig {
     /// Divide the matrix by `min(1, 1/b)`, `b = -a s'g / s'y`, before each update, for small full-batch fits with a long
     /// memory; default false. Source: Al-Baali 1998.
     pub self_scaling: bool,
+    /// Multiply each gradient change `y` by `6 (f_old - f + s'g) / s'y - 2`, kept between 1/3 and 3, where the losses resolve
+    /// it: the curvature at the end of the step, by the cubic through losses and slopes at both ends, over the mean one. For
+    /// small fits with few pairs; default false. Source: Biggs 1973; the bounds are this crate's, by experiment.
+    pub function_values: bool,
 }
 
 impl Default for LBfgsConfig {
     fn default() -> Self {
-        Self { memory: Memory::Pairs(100), memory_bytes: 8 << 30, self_scaling: false }
+        Self { memory: Memory::Pairs(100), memory_bytes: 8 << 30, self_scaling: false, function_values: false }
     }
 }
 
@@ -101,10 +105,18 @@ impl LBfgsConfig {
 /// condition, here free of scale).
 const CURVATURE: f64 = 1e-10;
 
+/// The factor of a gradient change by the losses is at most this, and at least its reciprocal.
+const MOST: f64 = 3.0;
+
+/// It is taken where rounding of the losses can change it by at most this.
+const UNSURE: f64 = 0.1;
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct State {
     /// Slots from the oldest pair to the newest.
     order: Vec<usize>,
+    /// What the gradient change of each slot is multiplied by: `y` below is that product.
+    factor: Vec<f64>,
     /// `s_i'y_j` for a pair `i` that is no newer than `j`, and `y_i'y_j`, by slot.
     sy: Vec<Vec<f64>>,
     yy: Vec<Vec<f64>>,
@@ -136,11 +148,14 @@ impl LBfgs {
 
     /// Take the pair of the accepted step into the Gram matrices; the slot it goes to, or `None` where the curvature
     /// condition refuses it.
-    fn store(&mut self, p: &Products, step: f64) -> Option<usize> {
-        let sy = step * p.yd;
-        if sy.is_nan() || sy <= CURVATURE * step * (p.dd * p.yy).sqrt() {
+    fn store(&mut self, p: &Products, step: Step) -> Option<usize> {
+        let length = step.length;
+        let sy = length * p.yd;
+        if sy.is_nan() || sy <= CURVATURE * length * (p.dd * p.yy).sqrt() {
             return None;
         }
+        let factor = if self.config.function_values { by_values(step, length * p.gd, sy) } else { 1.0 };
+        let sy = factor * sy;
         let capacity = self.capacity();
         let state = &mut self.state;
         let slot = if state.order.len() < capacity {
@@ -148,6 +163,7 @@ impl LBfgs {
                 matrix.iter_mut().for_each(|row| row.push(0.0));
                 matrix.push(vec![0.0; state.order.len() + 1]);
             }
+            state.factor.push(1.0);
             state.scale.push(1.0);
             state.order.len()
         } else {
@@ -155,13 +171,15 @@ impl LBfgs {
         };
         for &other in &state.order {
             let [[_, s_y], [_, y_y]] = p.pairs[other];
+            let y_y = state.factor[other] * factor * y_y;
             state.yy[slot][other] = y_y;
             state.yy[other][slot] = y_y;
-            state.sy[other][slot] = s_y;
+            state.sy[other][slot] = factor * s_y;
         }
-        (state.sy[slot][slot], state.yy[slot][slot]) = (sy, p.yy);
+        state.factor[slot] = factor;
+        (state.sy[slot][slot], state.yy[slot][slot]) = (sy, factor * factor * p.yy);
         // Al-Baali's b = -a s'g / s'y with s = a d: -a^2 d'g_base / s'y, and d'g_base = d'g - d'y.
-        let b = -step * step * (p.gd - p.yd) / sy;
+        let b = -length * length * (p.gd - p.yd) / sy;
         state.scale[slot] = if b > 0.0 { (1.0 / b).min(1.0) } else { 1.0 };
         state.order.push(slot);
         Some(slot)
@@ -199,6 +217,17 @@ impl LBfgs {
     }
 }
 
+/// The curvature at the end of a step over its mean, by the cubic through losses and slopes at both ends (Biggs 1973), within
+/// its bounds; 1 where the losses do not tell.
+fn by_values(step: Step, sg: f64, sy: f64) -> f64 {
+    match step.decrease {
+        Some(decrease) if 6.0 * step.rounding <= UNSURE * sy => {
+            (6.0 * (decrease + sg) / sy - 2.0).clamp(1.0 / MOST, MOST)
+        }
+        _ => 1.0,
+    }
+}
+
 impl Direction for LBfgs {
     fn fit(&mut self, pair_bytes: u64) -> Result<(), MemoryLimit> {
         let limit = self.config.memory_bytes;
@@ -214,18 +243,22 @@ impl Direction for LBfgs {
         Ok(())
     }
 
-    fn next(&mut self, products: &Products, step: f64) -> Proposal {
+    fn next(&mut self, products: &Products, step: Step) -> Proposal {
         let full = self.state.order.len() == self.capacity();
-        let store = if step > 0.0 { self.store(products, step) } else { None };
+        let moved = step.length > 0.0;
+        let store = if moved { self.store(products, step) } else { None };
         if self.state.order.is_empty() {
-            return Proposal::steepest(products.gg, (step > 0.0).then_some(RestartReason::NonDescent));
+            return Proposal::steepest(products.gg, moved.then_some(RestartReason::NonDescent));
         }
-        // The new pair's own products with the gradient: s = step d, y.
+        // The new pair's own products with the gradient: s = length * d, y.
         let kept = products.pairs.len();
         let slots = self.state.scale.len();
-        let with_gradient = |slot: usize| match store == Some(slot) {
-            true => (step * products.gd, products.gy),
-            false => (products.pairs[slot][0][0], products.pairs[slot][1][0]),
+        let with_gradient = |slot: usize| {
+            let (sg, yg) = match store == Some(slot) {
+                true => (step.length * products.gd, products.gy),
+                false => (products.pairs[slot][0][0], products.pairs[slot][1][0]),
+            };
+            (sg, self.state.factor[slot] * yg)
         };
         let (sg, yg): (Vec<f64>, Vec<f64>) = (0..slots).map(with_gradient).unzip();
         let (gradient, s, y) = self.two_loops(&sg, &yg);
@@ -233,6 +266,7 @@ impl Direction for LBfgs {
             gradient * products.gg + s.iter().zip(&sg).chain(y.iter().zip(&yg)).map(|(c, p)| c * p).sum::<f64>();
         // The room for pairs grows by doubling, so that a young memory costs little.
         let room = if slots > kept { (2 * kept).max(8).min(self.capacity()) } else { kept };
+        let y = y.into_iter().zip(&self.state.factor).map(|(y, factor)| factor * y);
         let mut pairs: Vec<[f64; 2]> = s.into_iter().zip(y).map(|(s, y)| [s, y]).collect();
         pairs.resize(room, [0.0; 2]);
         Proposal {
@@ -291,8 +325,9 @@ mod tests {
 
     /// An accepted step with what the method needs to know of it.
     #[derive(Clone)]
-    struct Step {
+    struct Update {
         s: Vector,
+        /// Times its factor by the losses.
         y: Vector,
         /// Al-Baali's factor.
         scale: f64,
@@ -300,11 +335,11 @@ mod tests {
 
     /// `H g` by the updates of the inverse Hessian (Nocedal and Wright 2006, equation 6.17), each after a division by its
     /// factor, on a multiple of the identity.
-    fn matrix_times(pairs: &[Step], self_scaling: bool, g: &Vector) -> Vector {
+    fn matrix_times(pairs: &[Update], self_scaling: bool, g: &Vector) -> Vector {
         let first = if self_scaling { &pairs[0] } else { &pairs[pairs.len() - 1] };
         let gamma = dot(&first.s, &first.y) / dot(&first.y, &first.y);
         let mut h: Vec<Vector> = (0..N).map(|i| std::array::from_fn(|j| if i == j { gamma } else { 0.0 })).collect();
-        for Step { s, y, scale } in pairs {
+        for Update { s, y, scale } in pairs {
             let factor = if self_scaling { 1.0 / scale } else { 1.0 };
             let hy: Vector = std::array::from_fn(|i| factor * dot(&h[i], y));
             let sy = dot(s, y);
@@ -321,23 +356,36 @@ mod tests {
 
     #[test]
     fn directions_are_those_of_the_matrix_whatever_the_steps() {
-        for (memory, self_scaling) in [(3, false), (3, true), (20, false), (20, true)] {
-            let mut method =
-                LBfgs::new(&LBfgsConfig { memory: Memory::Pairs(memory), self_scaling, ..Default::default() });
+        let cases = [
+            (3, false, false),
+            (3, true, false),
+            (20, false, false),
+            (20, true, false),
+            (3, false, true),
+            (20, true, true),
+        ];
+        let mut scaled = Vec::new();
+        for (memory, self_scaling, function_values) in cases {
+            let pairs = Memory::Pairs(memory);
+            let config = LBfgsConfig { memory: pairs, self_scaling, function_values, ..Default::default() };
+            let mut method = LBfgs::new(&config);
             let mut x: Vector = std::array::from_fn(|i| 1.0 - 0.3 * i as f64);
             let mut g = hessian(&x);
             let mut d = combine(&[(-1.0, &g)]);
-            let proposal = method.next(&Products { gg: dot(&g, &g), ..Products::default() }, 0.0);
+            let proposal = method.next(&Products { gg: dot(&g, &g), ..Products::default() }, 0.0.into());
             assert_eq!(proposal, Proposal::steepest(dot(&g, &g), None));
-            let (mut pairs, mut slots): (Vec<Step>, Vec<(Vector, Vector)>) = (Vec::new(), Vec::new());
-            let mut scaled = Vec::new();
+            let (mut pairs, mut slots): (Vec<Update>, Vec<(Vector, Vector)>) = (Vec::new(), Vec::new());
             for (k, step) in [0.02, 0.9, 0.3, 1.4, 0.7, 1.2, 0.5, 0.8].into_iter().enumerate() {
                 x = combine(&[(1.0, &x), (step, &d)]);
                 let new = hessian(&x);
                 let y = combine(&[(1.0, &new), (-1.0, &g)]);
                 let s = combine(&[(step, &d)]);
-                let b = -step * dot(&s, &g) / dot(&s, &y);
-                pairs.push(Step { s, y, scale: (1.0 / b).min(1.0) });
+                // As if the losses said that the curvature grows towards the end of the step, in the end beyond the bound.
+                let grown = 1.0 + 0.4 * k as f64;
+                let decrease = Some((grown + 2.0) / 6.0 * dot(&s, &y) - dot(&s, &new));
+                let factor = if function_values { grown.min(MOST) } else { 1.0 };
+                let b = -step * dot(&s, &g) / (factor * dot(&s, &y));
+                pairs.push(Update { s, y: combine(&[(factor, &y)]), scale: (1.0 / b).min(1.0) });
                 scaled.push(b > 1.0);
                 if pairs.len() as u64 > memory {
                     pairs.remove(0);
@@ -352,7 +400,8 @@ mod tests {
                     dd: dot(&d, &d),
                     pairs: slots.iter().map(|(s, y)| [row(s), row(y)]).collect(),
                 };
-                let Proposal { coefficients, slope, step: own, .. } = method.next(&products, step);
+                let Proposal { coefficients, slope, step: own, .. } =
+                    method.next(&products, Step { length: step, decrease, rounding: 0.0 });
                 let slot = coefficients.store.expect("positive curvature");
                 if slot == slots.len() {
                     slots.push((s, y));
@@ -370,8 +419,8 @@ mod tests {
                 assert_eq!((own, coefficients.direction), (Some(1.0), 0.0));
                 (g, d) = (new, direction);
             }
-            assert!(scaled.contains(&true) && scaled.contains(&false), "{scaled:?}");
         }
+        assert!(scaled.contains(&true) && scaled.contains(&false), "{scaled:?}");
     }
 
     #[test]
@@ -380,12 +429,24 @@ mod tests {
         let products = |yd: f64| Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 4.0, yd, dd: 9.0, pairs: Vec::new() };
         for (sy, kept) in [(1.3e-9, true), (1.1e-9, false), (0.0, false), (-1.0, false), (f64::NAN, false)] {
             let mut method = LBfgs::new(&LBfgsConfig::default());
-            let proposal = method.next(&products(sy / 2.0), 2.0);
+            let proposal = method.next(&products(sy / 2.0), 2.0.into());
             assert_eq!(proposal.coefficients.store, kept.then_some(0), "{sy}");
             if !kept {
                 assert_eq!(proposal, Proposal::steepest(1.0, Some(RestartReason::NonDescent)));
             }
         }
+    }
+
+    #[test]
+    fn the_losses_tell_the_curvature_at_the_end_where_they_resolve_it() {
+        // f = x^3 from 1 to 2: s'y = 12 - 3, the curvature is 12 at the end and 9 in the mean.
+        let step = |decrease, rounding| Step { length: 1.0, decrease, rounding };
+        let factor = |decrease, rounding| by_values(step(decrease, rounding), 12.0, 9.0);
+        assert!((factor(Some(-7.0), 0.0) - 12.0 / 9.0).abs() < 1e-15);
+        assert_eq!((factor(Some(100.0), 0.0), factor(Some(-100.0), 0.0)), (MOST, 1.0 / MOST));
+        // An error of 0.15 in the decrease is one of 0.1 in the factor.
+        assert!(factor(Some(-7.0), 0.149) > 1.3 && factor(Some(-7.0), 0.151) == 1.0);
+        assert_eq!((factor(None, 0.0), factor(Some(f64::NAN), f64::NAN)), (1.0, 1.0));
     }
 
     #[test]
@@ -411,7 +472,7 @@ mod tests {
         let mut stored = |method: &mut LBfgs| {
             let pairs = vec![[[0.0; 2]; 2]; kept];
             let products = Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 4.0, yd: 1.0, dd: 9.0, pairs };
-            let Proposal { coefficients, dropped, .. } = method.next(&products, 1.0);
+            let Proposal { coefficients, dropped, .. } = method.next(&products, 1.0.into());
             kept = kept.max(coefficients.store.expect("positive curvature") + 1);
             (coefficients.store, dropped)
         };

@@ -50,6 +50,24 @@ impl Products {
     }
 }
 
+/// The step that led to a new base point.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Step {
+    /// Its length, in directions; 0 where the point is the first.
+    pub length: f64,
+    /// How far the objective fell, where it is known.
+    pub decrease: Option<f64>,
+    /// How far off that may be by rounding.
+    pub rounding: f64,
+}
+
+impl From<f64> for Step {
+    /// A step of this length, the objective unknown.
+    fn from(length: f64) -> Self {
+        Self { length, ..Self::default() }
+    }
+}
+
 /// A direction `d = gradient * g + direction * d_old + sum_i pairs[i][0] * s_i + pairs[i][1] * y_i`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Coefficients {
@@ -120,8 +138,8 @@ pub trait Direction: Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// The direction after `step * d` was accepted with these products at the new base point.
-    fn next(&mut self, products: &Products, step: f64) -> Proposal;
+    /// The direction after `step.length * d` was accepted with these products at the new base point.
+    fn next(&mut self, products: &Products, step: Step) -> Proposal;
 
     /// Forget the past: the next direction starts from steepest descent.
     fn restart(&mut self);
