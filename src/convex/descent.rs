@@ -484,7 +484,9 @@ impl Descent {
 
     /// A step from the base point to where the loss is this one.
     fn taken(&self, step: f64, loss: Option<f64>) -> Step {
-        let Some((before, after)) = self.base_value().filter(|_| step > 0.0).zip(loss) else {
+        // Of the base itself, also where `base_value` tells of the point ahead.
+        let before = self.state.base.as_ref().and_then(|base| base.value);
+        let Some((before, after)) = before.filter(|_| step > 0.0).zip(loss) else {
             return step.into();
         };
         let rounding = RESOLUTION * before.abs() + self.state.noise;

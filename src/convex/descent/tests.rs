@@ -74,12 +74,14 @@ struct Told(Arc<Mutex<Proposals>>);
 struct Proposals {
     next: VecDeque<Proposal>,
     restarts: usize,
+    steps: Vec<Step>,
 }
 
 impl Direction for Told {
-    fn next(&mut self, products: &Products, _: Step) -> Proposal {
-        let told = self.0.lock().expect("no panic").next.pop_front();
-        told.unwrap_or_else(|| Proposal::steepest(products.gg, None))
+    fn next(&mut self, products: &Products, step: Step) -> Proposal {
+        let mut told = self.0.lock().expect("no panic");
+        told.steps.push(step);
+        told.next.pop_front().unwrap_or_else(|| Proposal::steepest(products.gg, None))
     }
 
     fn restart(&mut self) {
@@ -124,6 +126,11 @@ impl Rig {
 
     fn proposes(&self, proposal: Proposal) {
         self.direction.0.lock().expect("no panic").next.push_back(proposal);
+    }
+
+    /// The last step the direction was told of.
+    fn step(&self) -> Step {
+        *self.direction.0.lock().expect("no panic").steps.last().expect("a step")
     }
 
     fn restarts(&self) -> usize {
@@ -200,6 +207,30 @@ fn two_evaluations_that_differ_beyond_rounding_are_noise() {
     near(noise(None, None, 4.0, 3.992), (0.0, 2e-3));
     assert_eq!(noise(Some(1.0), Some(1.0), 4.0, 4.002), None);
     assert_eq!(noise(Some(1.0), Some(1.0), 1000.0, 1001.0), None);
+}
+
+#[test]
+fn the_direction_is_told_how_far_the_loss_fell_and_how_well_that_is_known() {
+    let mut rig = Rig::new(|descent| descent.with_check(true));
+    rig.evaluates(-2.0, &at(4.0));
+    rig.answers([Decision::Evaluate(0.5), Decision::Accept(0.5)]);
+    rig.evaluates(-2.5, &at(4.0));
+    assert_eq!(rig.step(), 0.0.into());
+    rig.evaluates(-3.0, &TRIAL);
+    assert_eq!(rig.step(), Step { length: 0.5, decrease: Some(0.5), rounding: 2.5 * RESOLUTION + 0.5 });
+
+    // The first step may be one back from the running average.
+    let mut rig = Rig::new(|descent| descent.with_average(true));
+    rig.evaluates(2.0, &at(4.0));
+    rig.evaluates(5.0, &TRIAL);
+    rig.evaluates(2.0, &at(4.0));
+    assert_eq!(rig.step(), Step { length: 1.0, decrease: Some(3.0), rounding: 5.0 * RESOLUTION });
+
+    let mut rig = Rig::new(|descent| descent);
+    rig.answers([Decision::Evaluate(0.5), Decision::Accept(0.5)]);
+    rig.evaluates(None, &at(4.0));
+    rig.evaluates(None, &TRIAL);
+    assert_eq!(rig.step(), 0.5.into());
 }
 
 #[test]
