@@ -42,9 +42,9 @@ impl Pairs {
 }
 
 /// The root of the metric times a row.
-fn rooted(metric: Option<&Metric>, row: Tensor<2>, seats: &[Seat]) -> Tensor<2> {
+fn rooted(metric: Option<&Metric>, row: Tensor<2>) -> Tensor<2> {
     match metric {
-        Some(metric) => metric.root(row, seats),
+        Some(metric) => metric.root(row),
         None => row,
     }
 }
@@ -69,14 +69,14 @@ impl Vectors {
 
     /// Where the parameters stand after a move by `step`.
     pub fn stand(&mut self, step: f64) -> Tensor<2> {
-        let Self { seats, base, direction, metric, point, .. } = self;
-        let root = |way| rooted(metric.as_ref(), way, seats);
+        let Self { base, direction, metric, point, .. } = self;
+        let root = |way| rooted(metric.as_ref(), way);
         point.get_or_insert_with(|| along(base, direction.as_ref(), step, root)).clone()
     }
 
     /// A gradient in the metric's coordinates, or a way in them in parameters.
     pub fn rooted(&self, row: Tensor<2>) -> Tensor<2> {
-        rooted(self.metric.as_ref(), row, &self.seats)
+        rooted(self.metric.as_ref(), row)
     }
 
     /// The contribution at the end of an evaluation whose gradient is `g`: `[gg]` before the first direction, then `g, y,
@@ -116,7 +116,7 @@ impl Vectors {
             let average = stay.merge(average.clone(), |_, average| average).seated(&self.seats, here);
             let way = average.map(|average| average - here.clone());
             self.direction = match &self.metric {
-                Some(metric) => way.and_then(|way| metric.inverse_root(way, &self.seats)),
+                Some(metric) => way.and_then(|way| metric.inverse_root(way)),
                 None => way,
             };
         }
