@@ -14,7 +14,7 @@ LIMITS = {
     "non_convex_last": ("adam", 3 + 3 / WINDOW, 1 / WINDOW),
     "non_convex": ("adam", 3 + 4 / 8 + 3 / WINDOW, 1 / WINDOW),
     "convex": ("model", 19, 1),
-    # Six for all matrices of one shape: joined, multiplied from both sides, and joined with the others, there and back.
+    # Eight more: there and back, the matrices of a shape are joined and multiplied from both sides, and all are joined again.
     "convex_kronecker": ("model", 27, 1),
 }
 

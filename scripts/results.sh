@@ -56,7 +56,7 @@ for part in $parts; do
       for seed in $seeds; do
         for loss in cross-entropy mse; do
           [[ $loss$seed == mse[12] ]] && continue
-          for config in inner last peak slope_3 identity conjugate_gradient; do
+          for config in inner last peak slope_5 identity conjugate_gradient; do
             run "alternatives/$loss-$config-$seed" vit --seed "$seed" --loss "$loss" --baseline none \
               --config "examples/configs/$config.json"
           done
@@ -102,7 +102,11 @@ for part in $parts; do
         large "$dataset" cross-entropy vit --model vit-nomlp-wkewq-wvwo --epochs 50
         large "$dataset" cross-entropy vgg5 --epochs 16
       done
-      for dataset in cifar10 mnist; do large "$dataset" mse vit --model vit-nomlp-wkewq-wvwo --epochs 50; done ;;
+      for dataset in cifar10 mnist; do large "$dataset" mse vit --model vit-nomlp-wkewq-wvwo --epochs 50; done
+      for dataset in cifar10 mnist; do # the first of batch512 here too, which wants a GPU as a whole
+        run "large/$dataset-batch512-vit-0" vit --dataset "$dataset" --limit 10000 --model vit-nomlp --batch-size 512 --epochs 100 \
+          --device "${LARGE_DEVICE:-flex}"
+      done ;;
     batch512) # 10,000 images in 20 steps an epoch
       batch512() { # data set, name, options
         run "batch512/$1-$2" vit --dataset "$1" --limit 10000 --model vit-nomlp --batch-size 512 --epochs 100 \
@@ -136,7 +140,7 @@ for part in $parts; do
     done
   elif [ "$part" = alternatives ]; then
     # Each beside the defaults of the part `digits`.
-    for config in inner last slope_3 identity peak conjugate_gradient; do
+    for config in inner last slope_5 identity peak conjugate_gradient; do
       report runs/digits/ce-? runs/digits/mse-? runs/alternatives/*"-$config-"?
       echo
     done

@@ -41,7 +41,7 @@ pub struct ConvexitySwitchingConfig {
     /// The optimizer of the non-convex phase; default Adam. Source: Hrycej et al. 2025, Algorithm 1.
     pub inner: InnerConfig,
     /// What decides when the convex phase begins; default behind the peak of the gradient norm and, where the loss is
-    /// shown, once its logarithm falls by less than 0.05 a unit of cost and it is at most a quarter of its largest. Source:
+    /// shown, once its logarithm falls by less than 0.1 a unit of cost and it is at most a quarter of its largest. Source:
     /// Hrycej et al. 2025, Algorithm 1, for the first; the others are this crate's, by experiment.
     pub detector: DetectorConfig,
     /// Length of a window, the unit in which the detector observes, where the loader is not tracked; in passes, at least

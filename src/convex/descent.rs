@@ -489,8 +489,8 @@ impl Descent {
         let Some((before, after)) = before.filter(|_| step > 0.0).zip(loss) else {
             return step.into();
         };
-        let rounding = RESOLUTION * before.abs() + self.state.noise;
-        Step { length: step, decrease: Some(before - after), rounding }
+        let error = RESOLUTION * before.abs() + self.state.noise;
+        Step { length: step, decrease: Some(before - after), error }
     }
 
     /// Begin a search from the base point along the current direction.

@@ -17,7 +17,7 @@ const KIND: &str = "loss_slope";
 #[serde(default, deny_unknown_fields)]
 pub struct LossSlopeConfig {
     /// Relative fall of the loss under which the swap comes, per unit of cost (one gradient pass over the training
-    /// set); above 0, default 0.05, that is 5 % a minibatch epoch. Source: this crate, by experiment.
+    /// set); above 0, default 0.1, that is 10 % a minibatch epoch. Source: this crate, by experiment.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub rate: f64,
     /// Windows the slope is fitted over, which is this detector's smoothing; at least 3, default 10. Source: this crate, by
@@ -28,7 +28,7 @@ pub struct LossSlopeConfig {
 
 impl Default for LossSlopeConfig {
     fn default() -> Self {
-        Self { rate: 0.05, windows: 10 }
+        Self { rate: 0.1, windows: 10 }
     }
 }
 

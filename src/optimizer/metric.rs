@@ -6,7 +6,7 @@
 //! (Gupta, Koren and Singer 2018 for the two sides; Martens and Grosse 2015, section 6.3, for damping the factors instead
 //! of the product). Near a minimum of a likelihood that moment is the Hessian over the batch size.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Device, Tensor};
 
 use super::rows::{Seat, side_by_side};
 
@@ -25,6 +25,9 @@ const FLOOR: f64 = 1e-6;
 /// Steps of the coupled Newton-Schulz iteration; the first 14 take the smallest eigenvalue of the longest side, damped, to 1,
 /// the others are quadratic.
 const STEPS: usize = 20;
+
+/// Elements of the sides whose roots are taken at once, of which it holds a few copies.
+const AT_ONCE: usize = 1 << 24;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -156,22 +159,22 @@ struct Roots {
 }
 
 impl Roots {
-    fn new(parts: Parts, seats: &[Seat], like: &Tensor<2>) -> Self {
-        let ones = |seat: &Seat| Tensor::ones([1, seat.width()], (&like.device(), like.dtype()));
+    fn new(parts: Parts, seats: &[Seat], (device, dtype): &(Device, DType)) -> Self {
+        let ones = |seat: &Seat| Tensor::ones([1, seat.width()], (device, *dtype));
         let of_groups = parts.groups.iter().flat_map(|group| group.at.iter().map(|at| (*at, ones(&seats[*at]))));
         let diagonal = in_order(of_groups.chain(parts.diagonals.iter().cloned()));
         let (mut widths, mut pieces) = (Vec::new(), vec![Vec::new(); parts.groups.len()]);
-        let mut between = false;
+        let mut among_vectors = false;
         for (at, seat) in seats.iter().enumerate() {
             let group = parts.groups.iter().position(|group| group.at.contains(&at));
             match (group, widths.last_mut()) {
-                (None, Some(width)) if between => *width += seat.width(),
+                (None, Some(width)) if among_vectors => *width += seat.width(),
                 _ => widths.push(seat.width()),
             }
             if let Some(group) = group {
                 pieces[group].push(widths.len() - 1);
             }
-            between = group.is_none();
+            among_vectors = group.is_none();
         }
         Self { parts, diagonal, widths, pieces }
     }
@@ -179,11 +182,11 @@ impl Roots {
     fn times(&self, row: Tensor<2>) -> Tensor<2> {
         let row = row * self.diagonal.clone();
         let mut pieces = row.split_with_sizes(self.widths.clone(), 1);
-        for (Group { matrix: [rows, columns], sides, .. }, at) in self.parts.groups.iter().zip(&self.pieces) {
-            let stack = Tensor::cat(at.iter().map(|at| pieces[*at].clone()).collect(), 0);
-            let stack = between(stack.reshape([at.len(), *rows, *columns]), sides);
-            for (piece, at) in stack.reshape([at.len(), rows * columns]).split(1, 0).into_iter().zip(at) {
-                pieces[*at] = piece;
+        for (Group { matrix: [rows, columns], sides, .. }, places) in self.parts.groups.iter().zip(&self.pieces) {
+            let stack = Tensor::cat(places.iter().map(|place| pieces[*place].clone()).collect(), 0);
+            let stack = between(stack.reshape([places.len(), *rows, *columns]), sides);
+            for (piece, place) in stack.reshape([places.len(), rows * columns]).split(1, 0).into_iter().zip(places) {
+                pieces[*place] = piece;
             }
         }
         side_by_side(pieces.into_iter())
@@ -227,7 +230,8 @@ impl Kronecker {
     /// From the sum of the [`moments`] of several batches. Its scale means nothing: the first trial and the curvature of the
     /// steps give one.
     pub fn from_moments(row: Tensor<2>, seats: &[Seat]) -> Self {
-        let Parts { groups, diagonals } = Parts::new(row.clone(), seats);
+        let like = (row.device(), row.dtype());
+        let Parts { groups, diagonals } = Parts::new(row, seats);
         // The sums of the squared gradients, tensor by tensor.
         let traces = groups.iter().map(Group::traces).chain(diagonals.iter().map(|(_, squares)| squares.clone().sum()));
         let traces: Vec<Tensor<1>> = traces.collect();
@@ -257,7 +261,7 @@ impl Kronecker {
             .unzip();
         let roots = Parts { groups, diagonals };
         let inverses = Parts { groups: inverse_groups, diagonals: inverse_diagonals };
-        Self { roots: Roots::new(roots, seats, &row), inverses: Some(Roots::new(inverses, seats, &row)) }
+        Self { roots: Roots::new(roots, seats, &like), inverses: Some(Roots::new(inverses, seats, &like)) }
     }
 
     /// The roots as one row, for a record.
@@ -267,7 +271,8 @@ impl Kronecker {
 
     /// From [`row`](Self::row).
     pub fn from_row(row: Tensor<2>, seats: &[Seat]) -> Self {
-        Self { roots: Roots::new(Parts::new(row.clone(), seats), seats, &row), inverses: None }
+        let like = (row.device(), row.dtype());
+        Self { roots: Roots::new(Parts::new(row, seats), seats, &like), inverses: None }
     }
 
     /// No point given in parameters will be asked for.
@@ -308,9 +313,16 @@ impl Group {
     }
 }
 
-/// The square roots of symmetric matrices, damped, and their inverses: coupled Newton-Schulz iteration (Higham 2008, equation
-/// 6.35).
+/// The square roots of symmetric matrices, damped, and their inverses, so many at once as memory is well spent on.
 fn roots(sides: Tensor<3>) -> [Tensor<3>; 2] {
+    let [_, length, _] = sides.dims();
+    let parts = sides.split((AT_ONCE / (length * length)).max(1), 0);
+    let (roots, inverses) = parts.into_iter().map(newton_schulz).map(|[root, inverse]| (root, inverse)).unzip();
+    [roots, inverses].map(|parts| Tensor::cat(parts, 0))
+}
+
+/// The same by the coupled iteration of Newton and Schulz (Higham 2008, equation 6.35).
+fn newton_schulz(sides: Tensor<3>) -> [Tensor<3>; 2] {
     let [count, length, _] = sides.dims();
     let unit = unit(&sides);
     let sides = sides + unit.clone().mul_scalar(DAMPING);
@@ -336,7 +348,7 @@ fn unit(square: &Tensor<3>) -> Tensor<3> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{DType, Device, Distribution, TensorData};
+    use burn::tensor::{Distribution, TensorData};
 
     use super::*;
 
@@ -430,10 +442,10 @@ mod tests {
         let widths: Vec<usize> = self::seats(&seats).iter().map(Seat::width).collect();
         assert_eq!(widths, [4, 4, long * long, 9 + 16, 4 + 32 * 32, 4, 4]);
 
-        let seats = seats_of(&[[2, long], [3, 4], [1, 2]]);
-        let kronecker = kronecker(&random([5, 2 * long + 14]), &seats);
+        let seats = seats_of(&[[3, 4], [1, 2], [2, long], [3, 4], [2, long]]);
+        let kronecker = kronecker(&random([5, 4 * long + 26]), &seats);
         let again = Kronecker::from_row(kronecker.row(), &seats);
-        let x = random([1, 2 * long + 14]);
+        let x = random([1, 4 * long + 26]);
         let [first, second] =
             [kronecker, again].map(|kronecker| Metric::Kronecker(Box::new(kronecker)).root(x.clone()));
         assert_eq!(values(&first), values(&second));

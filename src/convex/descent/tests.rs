@@ -217,14 +217,21 @@ fn the_direction_is_told_how_far_the_loss_fell_and_how_well_that_is_known() {
     rig.evaluates(-2.5, &at(4.0));
     assert_eq!(rig.step(), 0.0.into());
     rig.evaluates(-3.0, &TRIAL);
-    assert_eq!(rig.step(), Step { length: 0.5, decrease: Some(0.5), rounding: 2.5 * RESOLUTION + 0.5 });
+    assert_eq!(rig.step(), Step { length: 0.5, decrease: Some(0.5), error: 2.5 * RESOLUTION + 0.5 });
 
     // The first step may be one back from the running average.
     let mut rig = Rig::new(|descent| descent.with_average(true));
     rig.evaluates(2.0, &at(4.0));
     rig.evaluates(5.0, &TRIAL);
     rig.evaluates(2.0, &at(4.0));
-    assert_eq!(rig.step(), Step { length: 1.0, decrease: Some(3.0), rounding: 5.0 * RESOLUTION });
+    assert_eq!(rig.step(), Step { length: 1.0, decrease: Some(3.0), error: 5.0 * RESOLUTION });
+
+    // Or one to it, where it was evaluated twice.
+    let mut rig = Rig::new(|descent| descent.with_average(true).with_check(true));
+    rig.evaluates(2.0, &at(4.0));
+    rig.evaluates(1.0, &TRIAL);
+    rig.evaluates(1.25, &TRIAL);
+    assert_eq!(rig.step(), Step { length: 1.0, decrease: Some(0.75), error: 2.0 * RESOLUTION + 0.25 });
 
     let mut rig = Rig::new(|descent| descent);
     rig.answers([Decision::Evaluate(0.5), Decision::Accept(0.5)]);

@@ -57,8 +57,8 @@ pub struct Step {
     pub length: f64,
     /// How far the objective fell, where it is known.
     pub decrease: Option<f64>,
-    /// How far off that may be by rounding.
-    pub rounding: f64,
+    /// How far off that may be, by rounding and noise.
+    pub error: f64,
 }
 
 impl From<f64> for Step {
