@@ -296,7 +296,7 @@ impl Group {
         let mean = mean.reshape([at.len(), 1, 1]);
         // The trace over a side's length is the mean of its eigenvalues.
         let roots_of = |side: Option<Tensor<3>>, other: usize| {
-            side.map(|side| roots(side / mean.clone().mul_scalar(other as f64)))
+            side.map(|side| roots(side / mean.clone().mul_scalar(other as f64), AT_ONCE))
         };
         let mut both = [roots_of(left, columns), roots_of(right, rows)];
         // The scale goes with one of them.
@@ -313,10 +313,10 @@ impl Group {
     }
 }
 
-/// The square roots of symmetric matrices, damped, and their inverses, so many at once as memory is well spent on.
-fn roots(sides: Tensor<3>) -> [Tensor<3>; 2] {
+/// The square roots of symmetric matrices, damped, and their inverses, so many elements at once.
+fn roots(sides: Tensor<3>, at_once: usize) -> [Tensor<3>; 2] {
     let [_, length, _] = sides.dims();
-    let parts = sides.split((AT_ONCE / (length * length)).max(1), 0);
+    let parts = sides.split((at_once / (length * length)).max(1), 0);
     let (roots, inverses) = parts.into_iter().map(newton_schulz).map(|[root, inverse]| (root, inverse)).unzip();
     [roots, inverses].map(|parts| Tensor::cat(parts, 0))
 }
@@ -392,9 +392,9 @@ mod tests {
             let mean: f64 = (side.clone() * unit.clone()).sum().into_scalar::<f64>() / 40.0;
             let side = side.div_scalar(mean);
             let damped = side.clone() + unit.clone().mul_scalar(DAMPING);
-            // Beside another one.
-            let both = Tensor::cat(vec![Tensor::ones([1, 40, 40], &side.device()), side.unsqueeze()], 0);
-            let [root, inverse] = roots(both).map(|both| both.narrow(0, 1, 1).reshape([40, 40]));
+            // Beside others, two at once.
+            let all = Tensor::cat(vec![Tensor::ones([2, 40, 40], &side.device()), side.unsqueeze()], 0);
+            let [root, inverse] = roots(all, 2 * 40 * 40).map(|all| all.narrow(0, 2, 1).reshape([40, 40]));
             assert!(differ(&root.clone().matmul(root.clone()), &damped) < 1e-4, "{rank}");
             assert!(differ(&root.matmul(inverse.clone()), &unit) < 1e-3, "{rank}");
             assert_eq!(values(&inverse), values(&inverse.clone().transpose()), "{rank}");
