@@ -34,6 +34,7 @@ run() { # folder, program, options
 }
 
 small="--width 32 --layers 2"
+wide="--limit 10000 --model vit-nomlp --batch-size 512 --epochs 100 --device ${LARGE_DEVICE:-flex}"
 for part in $parts; do
   case $part in
     digits)
@@ -104,13 +105,11 @@ for part in $parts; do
       done
       for dataset in cifar10 mnist; do large "$dataset" mse vit --model vit-nomlp-wkewq-wvwo --epochs 50; done
       for dataset in cifar10 mnist; do # the first of batch512 here too, which wants a GPU as a whole
-        run "large/$dataset-batch512-vit-0" vit --dataset "$dataset" --limit 10000 --model vit-nomlp --batch-size 512 --epochs 100 \
-          --device "${LARGE_DEVICE:-flex}"
+        run "large/$dataset-batch512-vit-0" vit --dataset "$dataset" $wide
       done ;;
     batch512) # 10,000 images in 20 steps an epoch
       batch512() { # data set, name, options
-        run "batch512/$1-$2" vit --dataset "$1" --limit 10000 --model vit-nomlp --batch-size 512 --epochs 100 \
-          --device "${LARGE_DEVICE:-flex}" "${@:3}"
+        run "batch512/$1-$2" vit --dataset "$1" $wide "${@:3}"
       }
       for seed in $seeds; do
         batch512 cifar10 "ce-$seed" --seed "$seed"
