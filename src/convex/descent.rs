@@ -285,6 +285,29 @@ impl Descent {
         matches!(self.state.stage, Stage::Searching(_) | Stage::Settling(_))
     }
 
+    /// Whether the descent may start to search behind the evaluation under way.
+    pub fn may_start(&self) -> bool {
+        match self.state.stage {
+            Stage::Entering => !(self.average || self.check),
+            Stage::Comparing(..) => !self.check,
+            Stage::Checking(..) | Stage::Returning(..) => true,
+            Stage::Searching(_) | Stage::Settling(_) | Stage::Resting => false,
+        }
+    }
+
+    /// How many batch gradients the direction wants of the evaluation under way.
+    pub fn batch_gradients(&self) -> usize {
+        match self.is_searching() || self.is_resting() {
+            true => 0,
+            false => self.direction.batch_gradients(),
+        }
+    }
+
+    /// Batch gradients are kept: their inner products with each other.
+    pub fn set_batch_gradients(&mut self, gram: &[Vec<f64>]) {
+        self.direction.set_batch_gradients(gram);
+    }
+
     /// The loss at the accepted point.
     pub fn base_value(&self) -> Option<f64> {
         match self.state.stage {

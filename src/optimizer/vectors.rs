@@ -19,25 +19,32 @@ pub(super) struct Vectors {
     pub gradient: Option<Tensor<2>>,
     /// The search direction, `[1, n]`.
     pub direction: Option<Tensor<2>>,
-    /// Steps and gradient changes by slot.
-    pairs: Option<Pairs>,
+    /// Batch gradients, and steps and gradient changes by slot.
+    memory: Option<Memory>,
     /// The metric. A diagonal is in no record, since it follows from the inner optimizer's state.
     pub metric: Option<Metric>,
     /// Where the parameters stand, once that is known. In no record: it follows from the others.
     pub point: Option<Tensor<2>>,
 }
 
-/// Pairs one below the other, the step and then the gradient change of a slot; those from `used` on are room for more.
+/// The batch gradients of the first matrix one below the other, then pairs, the step and then the gradient change of a slot;
+/// those from `used` on are room for more.
 #[derive(Clone, Debug)]
-struct Pairs {
+struct Memory {
+    batches: usize,
     used: usize,
-    /// `[2 m, n]`.
+    /// `[batches + 2 m, n]`.
     rows: Tensor<2>,
 }
 
-impl Pairs {
+impl Memory {
+    /// How many of the rows are something.
+    fn height(&self) -> usize {
+        self.batches + 2 * self.used
+    }
+
     fn used(&self) -> Tensor<2> {
-        self.rows.clone().narrow(0, 0, 2 * self.used)
+        self.rows.clone().narrow(0, 0, self.height())
     }
 }
 
@@ -64,7 +71,7 @@ pub(super) fn along(
 
 impl Vectors {
     pub fn at(seats: Vec<Seat>, base: Tensor<2>) -> Self {
-        Self { seats, base, gradient: None, direction: None, pairs: None, metric: None, point: None }
+        Self { seats, base, gradient: None, direction: None, memory: None, metric: None, point: None }
     }
 
     /// Where the parameters stand after a move by `step`.
@@ -79,29 +86,43 @@ impl Vectors {
         rooted(self.metric.as_ref(), row)
     }
 
-    /// The contribution at the end of an evaluation whose gradient is `g`: `[gg]` before the first direction, then `g, y,
-    /// d` against themselves and the stored pairs against `g, y`.
+    /// The contribution at the end of an evaluation whose gradient is `g`: `[gg]` where there is nothing else, then `g, y, d`
+    /// against themselves and the batch gradients and stored pairs against `g, y`.
     pub fn products(&self, g: &Tensor<2>) -> Tensor<1> {
-        let (Some(gradient), Some(direction)) = (&self.gradient, &self.direction) else {
-            return squared_norm(g);
+        let (y, d) = match (&self.gradient, &self.direction, &self.memory) {
+            (Some(gradient), Some(direction), _) => (g.clone() - gradient.clone(), direction.clone()),
+            (_, _, None) => return squared_norm(g),
+            _ => (g.zeros_like(), g.zeros_like()),
         };
-        let y = g.clone() - gradient.clone();
-        let vectors = Tensor::cat(vec![g.clone(), y, direction.clone()], 0);
+        let vectors = Tensor::cat(vec![g.clone(), y, d], 0);
         let own = products(&vectors, &vectors);
-        match &self.pairs {
-            Some(pairs) => Tensor::cat(vec![own, products(&pairs.used(), &vectors.narrow(0, 0, 2))], 0),
+        match &self.memory {
+            Some(memory) => Tensor::cat(vec![own, products(&memory.used(), &vectors.narrow(0, 0, 2))], 0),
             None => own,
         }
     }
 
-    /// The stored steps and gradient changes, for a record.
-    pub fn pairs(&self) -> Option<Tensor<2>> {
-        self.pairs.as_ref().map(Pairs::used)
+    /// Take batch gradients, given in the metric's coordinates one below the other, in the place of those there were; their
+    /// products with each other. There is no pair yet.
+    pub fn set_batches(&mut self, rows: Tensor<2>) -> Tensor<1> {
+        let gram = products(&rows, &rows);
+        self.memory = Some(Memory { batches: rows.dims()[0], used: 0, rows });
+        gram
     }
 
-    /// Put back what [`pairs`](Self::pairs) gave.
-    pub fn set_pairs(&mut self, rows: Tensor<2>) {
-        self.pairs = Some(Pairs { used: rows.dims()[0] / 2, rows });
+    /// How many batch gradients there are.
+    pub fn batches(&self) -> usize {
+        self.memory.as_ref().map_or(0, |memory| memory.batches)
+    }
+
+    /// The batch gradients, and behind so many the stored steps and gradient changes, for a record.
+    pub fn memory(&self) -> Option<(usize, Tensor<2>)> {
+        self.memory.as_ref().map(|memory| (memory.batches, memory.used()))
+    }
+
+    /// Put back what [`memory`](Self::memory) gave.
+    pub fn set_memory(&mut self, batches: usize, rows: Tensor<2>) {
+        self.memory = Some(Memory { batches, used: (rows.dims()[0] - batches) / 2, rows });
     }
 
     /// Carry out a move from the point where `g` is the objective's gradient.
@@ -144,14 +165,15 @@ impl Vectors {
         {
             direction = Some(d + old.mul_scalar(coefficients.direction));
         }
-        if let Some(pairs) = &self.pairs
-            && !coefficients.pairs.is_empty()
+        if let Some(memory) = &self.memory
+            && !(coefficients.pairs.is_empty() && coefficients.batches.is_empty())
         {
-            let rows = pairs.used();
+            let rows = memory.used();
             // Slots without a pair have no part in it.
-            let padded =
-                coefficients.pairs.iter().flatten().copied().chain(std::iter::repeat(0.0)).take(2 * pairs.used);
-            let factors = TensorData::new(padded.collect::<Vec<f64>>(), [1, 2 * pairs.used]);
+            let none = std::iter::repeat(0.0);
+            let batches = coefficients.batches.iter().copied().chain(none.clone()).take(memory.batches);
+            let pairs = coefficients.pairs.iter().flatten().copied().chain(none).take(2 * memory.used);
+            let factors = TensorData::new(batches.chain(pairs).collect::<Vec<f64>>(), [1, memory.height()]);
             let factors: Tensor<2> = Tensor::from_data(factors, (&rows.device(), rows.dtype()));
             direction = direction.map(|d| d + combination(factors, rows));
         }
@@ -165,11 +187,11 @@ impl Vectors {
         };
         let [_, n] = new.dims();
         let pair = Tensor::cat(vec![direction.clone().mul_scalar(step), new.clone() - gradient.clone()], 0);
-        let (used, held) = match self.pairs.take() {
-            Some(Pairs { used, rows }) => (used.max(slot + 1), Some(rows)),
-            None => (slot + 1, None),
+        let (batches, used, held) = match self.memory.take() {
+            Some(Memory { batches, used, rows }) => (batches, used.max(slot + 1), Some(rows)),
+            None => (0, slot + 1, None),
         };
-        let height = held.as_ref().map_or(0, |rows| rows.dims()[0] / 2);
+        let height = held.as_ref().map_or(0, |rows| (rows.dims()[0] - batches) / 2);
         // Where there is room already the pair is written in place: a copy would be one of all pairs.
         let rows = match held {
             Some(rows) if slot < height => rows,
@@ -178,7 +200,95 @@ impl Vectors {
                 Tensor::cat(rows.into_iter().chain([more]).collect(), 0)
             }
         };
-        let rows = rows.slice_assign([2 * slot..2 * slot + 2, 0..n], pair);
-        self.pairs = Some(Pairs { used, rows });
+        let at = batches + 2 * slot;
+        let rows = rows.slice_assign([at..at + 2, 0..n], pair);
+        self.memory = Some(Memory { batches, used, rows });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution};
+
+    use super::*;
+
+    const N: usize = 5;
+
+    fn random(rows: usize) -> Tensor<2> {
+        Tensor::random([rows, N], Distribution::Normal(0.0, 1.0), &Device::flex())
+    }
+
+    fn values(tensor: &Tensor<2>) -> Vec<f64> {
+        tensor.to_data().iter().collect()
+    }
+
+    fn dot(a: &[f64], b: &[f64]) -> f64 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
+    /// All products as they are to come, of rows given in order.
+    fn expected(own: [&[f64]; 3], rows: &[&[f64]]) -> Vec<f64> {
+        let against_own = own.iter().flat_map(|a| own.map(|b| dot(a, b)));
+        against_own.chain(rows.iter().flat_map(|row| [dot(row, own[0]), dot(row, own[1])])).collect()
+    }
+
+    fn near(ours: &[f64], theirs: &[f64]) -> bool {
+        ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| (a - b).abs() < 1e-5 * (1.0 + b.abs()))
+    }
+
+    #[test]
+    fn batch_gradients_come_before_the_pairs_in_products_directions_and_records() {
+        Device::flex().seed(5);
+        let seats = vec![Seat { slot: 0, matrix: [1, N] }];
+        let mut vectors = Vectors::at(seats.clone(), random(1));
+        let batches = random(3);
+        let gram = vectors.set_batches(batches.clone()).reshape([1, 9]);
+        let [a, b, c] = [0, 1, 2].map(|at| values(&batches.clone().narrow(0, at, 1)));
+        let rows = [&a[..], &b, &c];
+        let products: Vec<f64> = rows.iter().flat_map(|left| rows.map(|right| dot(left, right))).collect();
+        assert!(near(&values(&gram), &products));
+
+        let zero = [0.0; N];
+        let first = random(1);
+        let told = |vectors: &Vectors, g: &Tensor<2>| values(&vectors.products(g).unsqueeze());
+        let g = values(&first);
+        assert!(near(&told(&vectors, &first), &expected([&g, &zero, &zero], &rows)));
+
+        // A first direction of the gradient and the batch gradients, then one with a pair.
+        let average = Vector::default();
+        let mut coefficients = Coefficients { gradient: -1.0, batches: vec![0.1, 0.2, 0.3], ..Coefficients::default() };
+        let go = |coefficients: &Coefficients, step| Move {
+            commit: Some(step),
+            direction: Some(coefficients.clone()),
+            step: 1.0,
+            ..Move::default()
+        };
+        vectors.stand(0.0);
+        vectors.apply(Some(first.clone()), &go(&coefficients, 0.0), &average);
+        let d: Vec<f64> = (0..N).map(|i| -g[i] + 0.1 * a[i] + 0.2 * b[i] + 0.3 * c[i]).collect();
+        assert!(near(&values(vectors.direction.as_ref().expect("a direction")), &d));
+        vectors.stand(1.0);
+        let second = random(1);
+        let new = values(&second);
+        let y: Vec<f64> = new.iter().zip(&g).map(|(new, g)| new - g).collect();
+        assert!(near(&told(&vectors, &second), &expected([&new, &y, &d], &rows)));
+        coefficients.pairs = vec![[2.0, 3.0]];
+        coefficients.store = Some(0);
+        vectors.apply(Some(second), &go(&coefficients, 0.5), &average);
+        let s: Vec<f64> = d.iter().map(|d| 0.5 * d).collect();
+        let d: Vec<f64> =
+            (0..N).map(|i| -new[i] + 0.1 * a[i] + 0.2 * b[i] + 0.3 * c[i] + 2.0 * s[i] + 3.0 * y[i]).collect();
+        assert!(near(&values(vectors.direction.as_ref().expect("a direction")), &d));
+
+        let third = random(1);
+        let g = values(&third);
+        let y_2: Vec<f64> = g.iter().zip(&new).map(|(g, new)| g - new).collect();
+        let all = expected([&g, &y_2, &d], &[&a, &b, &c, &s, &y]);
+        assert!(near(&told(&vectors, &third), &all));
+        let (kept, rows) = vectors.memory().expect("a memory");
+        assert_eq!((kept, rows.dims()), (3, [5, N]));
+        let mut again = Vectors { memory: None, ..vectors };
+        again.set_memory(kept, rows);
+        assert!(near(&told(&again, &third), &all));
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Whole {
     sum: Vector,
     /// Moments of the batches' gradients, where the metric is being made of them.
     moments: Vector,
+    /// Gradients of batches of the evaluations a convex phase starts with, in parameters.
+    batches: Batches,
     /// Running average of the inner optimizer's iterates, where the convex phase may start there.
     average: Vector,
     /// Those of the convex phase, for each device and element type.
@@ -63,9 +65,12 @@ impl Whole {
         self.roots.extend(root.map(|root| (slot, root)));
     }
 
-    /// A window or an evaluation begins.
-    pub fn begin(&mut self) {
+    /// A window or an evaluation begins; whether the batch gradients of those before it are still of use.
+    pub fn begin(&mut self, keeps_batches: bool) {
         (self.sum, self.moments) = (Vector::default(), Vector::default());
+        if !keeps_batches {
+            self.batches = Batches::default();
+        }
     }
 
     /// No convex phase will start from the running average.
@@ -74,15 +79,19 @@ impl Whole {
     }
 
     /// Add `share` times the gradients brought to the sum, and the iterates to the running average, `decay * average + (1 -
-    /// decay) * iterate`; the squared norms of the gradients.
-    pub fn take_up(&mut self, share: f64, decay: f64) -> Vec<Tensor<1>> {
+    /// decay) * iterate`; the squared norms of the gradients. Of the gradients, at most so many `batches` are kept.
+    pub fn take_up(&mut self, share: f64, decay: f64, batches: usize) -> Vec<Tensor<1>> {
         if self.gradients.is_empty() {
             return Vec::new();
         }
         let gradient = Vector::join(std::mem::take(&mut self.gradients));
         let norms = gradient.0.iter().map(|row| squared_norm(&row.values)).collect();
         let share_of = |row: Tensor<2>| if share == 1.0 { row } else { row.mul_scalar(share) };
-        self.sum = std::mem::take(&mut self.sum).merge(gradient.map(share_of), |sum, more| sum + more);
+        let gradient = gradient.map(share_of);
+        if batches > 0 {
+            self.batches.push(gradient.clone(), share, batches);
+        }
+        self.sum = std::mem::take(&mut self.sum).merge(gradient, |sum, more| sum + more);
         let moments = Vector::join(std::mem::take(&mut self.moments_brought));
         self.moments = std::mem::take(&mut self.moments).merge(moments, |sum, more| sum + more);
         let iterate = Vector::join(std::mem::take(&mut self.iterates));
@@ -147,9 +156,35 @@ impl Whole {
         Some(())
     }
 
+    /// An evaluation ends of whose gradients at most so many were kept.
+    pub fn close_batches(&mut self, most: usize) {
+        self.batches.close(most);
+    }
+
+    /// Whether the metric is made of gradients.
+    pub fn has_kronecker(&self) -> bool {
+        self.vectors.iter().any(|vectors| matches!(vectors.metric, Some(Metric::Kronecker(_))))
+    }
+
+    /// Take the batch gradients gathered among the vectors, where the metric is made of their moments; their products with each
+    /// other, row by row of vectors.
+    fn take_batches(&mut self) -> Gather {
+        let mut grams = Gather::default();
+        if self.batches.closed.is_empty() || !self.has_kronecker() {
+            return grams;
+        }
+        for vectors in &mut self.vectors {
+            let rows = self.batches.rows(&vectors.seats, &vectors.base).into_iter().map(|row| vectors.rooted(row));
+            let rows = Tensor::cat(rows.collect(), 0);
+            grams.push(vectors.set_batches(rows));
+        }
+        grams
+    }
+
     /// An evaluation ends where the parameters have gone by `step`: the squared norms of the objective's gradient and of the
-    /// parameters, where they are penalised, the inner products, and, where the metric has just been made of `moments`, the
-    /// squared norm of the gradient times the metric. `None` where a tensor is missing, or its root of a `diagonal`.
+    /// parameters, where they are penalised, the inner products, where the metric has just been made of `moments` the squared norm
+    /// of the gradient times the metric, and where the descent may start from here, which `starts`, the products of the batch
+    /// gradients with each other. `None` where a tensor is missing, or its root of a `diagonal`.
     pub fn close_evaluation(
         &mut self,
         total: f64,
@@ -157,7 +192,8 @@ impl Whole {
         step: f64,
         moments: bool,
         diagonal: bool,
-    ) -> Option<([Gather; 4], Evaluated)> {
+        starts: bool,
+    ) -> Option<([Gather; 5], Evaluated)> {
         let mean = self.mean(total);
         let sums = std::mem::take(&mut self.moments);
         if moments {
@@ -165,6 +201,7 @@ impl Whole {
         } else if diagonal && self.wants_roots() {
             return None;
         }
+        let grams = if starts { self.take_batches() } else { Gather::default() };
         let [mut norms, mut penalties, mut products, mut lengths] = std::array::from_fn(|_| Gather::default());
         let mut evaluated = Evaluated::default();
         for vectors in &mut self.vectors {
@@ -182,12 +219,17 @@ impl Whole {
             }
             evaluated.0.push(gradient);
         }
-        Some(([norms, penalties, products, lengths], evaluated))
+        Some(([norms, penalties, products, lengths, grams], evaluated))
     }
 
     /// Bytes of a vector of the convex phase.
     pub fn bytes(&self) -> usize {
         self.vectors.iter().map(|vectors| vectors.base.dims()[1] * vectors.base.dtype().size()).sum()
+    }
+
+    /// How many batch gradients are among the vectors.
+    pub fn batches(&self) -> usize {
+        self.vectors.first().map_or(0, Vectors::batches)
     }
 
     /// How many rows contribute to an inner product.
@@ -260,19 +302,104 @@ fn gather(values: impl Iterator<Item = Tensor<1>>) -> Gather {
     gather
 }
 
+/// Gradients of batches, each less the mean of its evaluation.
+#[derive(Clone, Debug, Default)]
+struct Batches {
+    /// Of the evaluation under way, with their mean.
+    open: Vec<Batch>,
+    /// Of those before it.
+    closed: Vec<Batch>,
+}
+
+/// A sum of gradients of neighbouring batches.
+#[derive(Clone, Debug)]
+struct Batch {
+    /// How many they are.
+    count: u64,
+    /// Their shares of the sum over all batches, added up: each gradient was multiplied by its own.
+    share: f64,
+    sum: Vector,
+}
+
+impl Batches {
+    /// Keep a batch's gradient, already times its share. Where that makes more than so many, neighbours are added together.
+    fn push(&mut self, gradient: Vector, share: f64, most: usize) {
+        // All sums are of as many batches as the first, and the last one grows up to that.
+        let full = self.open.first().map_or(1, |first| first.count);
+        let batch = Batch { count: 1, share, sum: gradient };
+        match self.open.last_mut().filter(|last| last.count < full) {
+            Some(last) => last.add(batch),
+            None => self.open.push(batch),
+        }
+        thin(&mut self.open, most);
+    }
+
+    /// The evaluation has ended.
+    fn close(&mut self, most: usize) {
+        let open = std::mem::take(&mut self.open);
+        let shares: f64 = open.iter().map(|batch| batch.share).sum();
+        let add = |total: Vector, sum| total.merge(sum, |total, sum| total + sum);
+        let total = open.iter().map(|batch| batch.sum.clone()).reduce(add).unwrap_or_default();
+        let mean = total.map(|total| total.div_scalar(shares));
+        self.closed.extend(open.into_iter().map(|Batch { count, share, sum }| {
+            // A tensor without a gradient in some batch has zeros there.
+            let sum = mean.clone().map(|mean| mean.mul_scalar(-share)).merge(sum, |less, sum| sum + less);
+            Batch { count, share, sum }
+        }));
+        thin(&mut self.closed, most);
+    }
+
+    /// In rows with these seats, each over the root of its share: all have the same variance then.
+    fn rows(&self, seats: &[Seat], like: &Tensor<2>) -> Vec<Tensor<2>> {
+        let rows = self
+            .closed
+            .iter()
+            .filter_map(|Batch { share, sum, .. }| Some(sum.seated(seats, like)?.div_scalar(share.sqrt())));
+        rows.collect()
+    }
+}
+
+impl Batch {
+    fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.share += other.share;
+        self.sum = std::mem::take(&mut self.sum).merge(other.sum, |sum, more| sum + more);
+    }
+}
+
+/// Add neighbours together where there are more than so many.
+fn thin(batches: &mut Vec<Batch>, most: usize) {
+    if batches.len() > most {
+        let mut from = std::mem::take(batches).into_iter();
+        while let Some(mut batch) = from.next() {
+            from.next().into_iter().for_each(|next| batch.add(next));
+            batches.push(batch);
+        }
+    }
+}
+
 /// What a row in a record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
     Sum,
     Moments,
+    /// A part of a sum of batch gradients, of an evaluation that has ended or not.
+    Batch {
+        closed: bool,
+        count: u64,
+        share: f64,
+    },
     Average,
     Waiting,
     Base,
     Roots,
     Gradient,
     Direction,
-    Pairs,
+    /// So many batch gradients, then pairs.
+    Memory {
+        batches: usize,
+    },
 }
 
 /// A row in a record, beside its values.
@@ -298,6 +425,12 @@ impl Whole {
         for (kind, vector) in vectors {
             vector.0.iter().for_each(|row| put(kind, &row.seats, Some(&row.values)));
         }
+        for (closed, batches) in [(true, &self.batches.closed), (false, &self.batches.open)] {
+            for Batch { count, share, sum } in batches {
+                let kind = Kind::Batch { closed, count: *count, share: *share };
+                sum.0.iter().for_each(|row| put(kind, &row.seats, Some(&row.values)));
+            }
+        }
         for vectors in &self.vectors {
             let seats = &vectors.seats;
             put(Kind::Base, seats, Some(&vectors.base));
@@ -306,7 +439,9 @@ impl Whole {
             }
             put(Kind::Gradient, seats, vectors.gradient.as_ref());
             put(Kind::Direction, seats, vectors.direction.as_ref());
-            put(Kind::Pairs, seats, vectors.pairs().as_ref());
+            if let Some((batches, rows)) = vectors.memory() {
+                put(Kind::Memory { batches }, seats, Some(&rows));
+            }
         }
         rows
     }
@@ -326,7 +461,12 @@ impl Whole {
                 _ => seats.clone(),
             };
             let columns = held.iter().try_fold(0_usize, |sum, seat| sum.checked_add(seat.elements()?));
-            let height = |rows: usize| if kind == Kind::Pairs { rows > 0 && rows.is_multiple_of(2) } else { rows == 1 };
+            let height = |rows: usize| match kind {
+                Kind::Memory { batches } => {
+                    rows > 0 && rows.checked_sub(batches).is_some_and(|pairs| pairs.is_multiple_of(2))
+                }
+                _ => rows == 1,
+            };
             let fits = shape.len() == 2 && columns == Some(shape[1]) && height(shape[0]);
             if !fits || !seats.is_sorted_by(|a, b| a.slot < b.slot) {
                 return Err(misfit());
@@ -337,6 +477,15 @@ impl Whole {
             match (kind, vectors) {
                 (Kind::Sum, _) => whole.sum.0.push(row),
                 (Kind::Moments, _) => whole.moments.0.push(row),
+                (Kind::Batch { closed, count, share }, _) => {
+                    let Batches { open, closed: ended } = &mut whole.batches;
+                    let batches = if closed { ended } else { open };
+                    // The next part of the last one, or the first of another.
+                    match batches.last_mut() {
+                        Some(last) if last.sum.0.iter().all(|part| part.seats != row.seats) => last.sum.0.push(row),
+                        _ => batches.push(Batch { count, share, sum: Vector(vec![row]) }),
+                    }
+                }
                 (Kind::Average, _) => whole.average.0.push(row),
                 (Kind::Waiting, _) => whole.waiting.0.push(row),
                 (Kind::Base, None) => whole.vectors.push(Vectors::at(row.seats, row.values)),
@@ -346,7 +495,7 @@ impl Whole {
                 }
                 (Kind::Gradient, Some(vectors)) => vectors.gradient = Some(row.values),
                 (Kind::Direction, Some(vectors)) => vectors.direction = Some(row.values),
-                (Kind::Pairs, Some(vectors)) => vectors.set_pairs(row.values),
+                (Kind::Memory { batches }, Some(vectors)) => vectors.set_memory(batches, row.values),
                 _ => return Err(misfit()),
             }
         }
@@ -382,6 +531,72 @@ mod tests {
         let base = whole.awaited(1).expect("it waits");
         assert_eq!(base.to_data().iter::<f64>().collect::<Vec<_>>(), [2.0, 2.0]);
         assert!(whole.awaited(1).is_none());
+    }
+
+    /// The batch gradients kept of evaluations with these gradients of two tensors, the second without one in the last batch.
+    fn kept(evaluations: &[&[f64]], most: usize) -> Whole {
+        let mut whole = Whole::default();
+        for gradients in evaluations {
+            whole.begin(true);
+            for (at, gradient) in gradients.iter().enumerate() {
+                for slot in [0, 1] {
+                    if slot == 0 || at + 1 < gradients.len() {
+                        let gradient = row(*gradient + slot as f64);
+                        whole.bring(Visit { slot, gradient, parameters: None, iterate: None, moments: false });
+                    }
+                }
+                whole.take_up(1.0, 0.0, most);
+            }
+            whole.close_batches(most);
+        }
+        whole
+    }
+
+    fn first_of_each(whole: &Whole) -> Vec<[f64; 2]> {
+        let seats = [0, 1].map(|slot| Seat { slot, matrix: [1, 2] });
+        let like: Tensor<2> = Tensor::zeros([1, 4], &Device::flex());
+        let rows = whole.batches.rows(&seats, &like);
+        rows.iter().map(|row| row.to_data().iter::<f64>().collect::<Vec<_>>()).map(|row| [row[0], row[2]]).collect()
+    }
+
+    #[test]
+    fn batch_gradients_are_those_less_the_mean_of_their_evaluation() {
+        let whole = kept(&[&[1.0, 2.0, 6.0], &[10.0, 20.0]], 9);
+        let expected = [[-2.0, 1.0 / 3.0], [-1.0, 4.0 / 3.0], [3.0, -5.0 / 3.0], [-5.0, 5.5], [5.0, -5.5]];
+        let near = |whole: &Whole| {
+            let rows = first_of_each(whole);
+            rows.len() == 5 && rows.iter().flatten().zip(expected.iter().flatten()).all(|(a, b)| (a - b).abs() < 1e-5)
+        };
+        assert!(near(&whole), "{:?}", first_of_each(&whole));
+        let again = Whole::restore(whole.save(), &Device::flex()).expect("as it was saved");
+        assert!(near(&again));
+        // Nothing is left of them behind the start.
+        let mut whole = whole;
+        whole.begin(false);
+        assert!(whole.save().is_empty());
+    }
+
+    #[test]
+    fn too_many_batch_gradients_are_added_up_to_sums_of_the_same_variance() {
+        // Of six batches, as many sums as were asked for at most: pairs, then fours.
+        for (most, counts) in [(6, vec![1; 6]), (5, vec![2, 2, 2]), (3, vec![2, 2, 2]), (2, vec![4, 2]), (1, vec![6])] {
+            let whole = kept(&[&[1.0, -1.0, 2.0, -2.0, 3.0, -3.0]], most);
+            let kept: Vec<u64> = whole.batches.closed.iter().map(|batch| batch.count).collect();
+            assert_eq!(kept, counts, "{most}");
+            let shares: Vec<f64> = whole.batches.closed.iter().map(|batch| batch.share).collect();
+            assert_eq!(shares, counts.iter().map(|count| *count as f64).collect::<Vec<_>>());
+        }
+        // 1 + 3 and 5 + 7 less twice the mean of 4, over the root of 2.
+        let rows = first_of_each(&kept(&[&[1.0, 3.0, 5.0, 7.0]], 2));
+        let expected = [-4.0 / 2f64.sqrt(), 4.0 / 2f64.sqrt()];
+        assert!(rows.iter().zip(expected).all(|([row, _], expected)| (row - expected).abs() < 1e-5), "{rows:?}");
+        // In the middle of an evaluation a record has those that were added up and those that were not.
+        let mut whole = kept(&[&[1.0, 3.0]], 9);
+        whole.bring(Visit { slot: 0, gradient: row(5.0), parameters: None, iterate: None, moments: false });
+        whole.take_up(0.5, 0.0, 9);
+        let again = Whole::restore(whole.save(), &Device::flex()).expect("as it was saved");
+        let of = |batches: &[Batch]| batches.iter().map(|batch| (batch.count, batch.share)).collect::<Vec<_>>();
+        assert_eq!((of(&again.batches.open), of(&again.batches.closed)), (vec![(1, 0.5)], vec![(1, 1.0); 2]));
     }
 
     #[test]

@@ -78,6 +78,7 @@ pub fn minimise(f: &Objective, x0: &[f64], direction: impl Direction, search: im
                 yd: dot(&y, &d),
                 dd: dot(&d, &d),
                 pairs: pairs.iter().map(|pair| pair.each_ref().map(row)).collect(),
+                batches: Vec::new(),
             }
         };
         let slope = products.gd;

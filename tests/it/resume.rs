@@ -458,8 +458,10 @@ fn vectors_beside_adam_s(optim: &ModuleOptimizer, net: &Net) -> [usize; 2] {
 
 #[test]
 fn the_metric_of_the_gradients_is_two_matrices_for_each_matrix_and_one_vector_for_each_vector() {
-    let [inner, kronecker] = ["inner", "kronecker"].map(|metric| {
-        let switching = start(&json!({ "detector": swap_at(1), "window": 4, "metric": metric }));
+    let elements = |metric: &str, batch_gradients: usize| {
+        let direction = json!({ "kind": "l_bfgs", "batch_gradients": batch_gradients });
+        let switching =
+            start(&json!({ "detector": swap_at(1), "window": 4, "metric": metric, "direction": direction }));
         let mut optim: ModuleOptimizer = switching.clone().into();
         let mut net = Net::new(20, 1);
         for pass in 0..16 {
@@ -467,9 +469,15 @@ fn the_metric_of_the_gradients_is_two_matrices_for_each_matrix_and_one_vector_fo
         }
         assert_eq!(switching.phase(), Phase::Convex);
         elements_of(&optim)[1]
-    });
+    };
+    let [inner, kronecker] = ["inner", "kronecker"].map(|metric| elements(metric, 0));
     // Weights of [2, 20] and [20, 1], the latter as a vector, and biases of 20 and 1.
     assert_eq!(kronecker - inner, 2 * 2 + 20 * 20 + 20 + 20 + 1);
+    let parameters = values(&Net::new(20, 1)).len();
+    // Two evaluations of four batches have ended, and where there are more than three gradients neighbours are added together.
+    let [all, three] = [100, 3].map(|most| elements("kronecker", most));
+    assert_eq!([all - kronecker, three - kronecker], [8 * parameters, 2 * parameters]);
+    assert_eq!(elements("inner", 100), inner);
 }
 
 #[test]

@@ -128,7 +128,8 @@ fn beta_values_are_those_of_the_formulas() {
     // g1 = (1.2, 0.8), y = (-0.8, -3.2); g1'g1 = 2.08, g'g = 20, g1'y = -3.52, d'y = 14.4, y'y = 10.88, g1'd = -5.6.
     use burn_convexity::convex::direction::{Direction, Products};
     let first = Products { gg: 20.0, ..Default::default() };
-    let second = Products { gg: 2.08, gy: -3.52, gd: -5.6, yy: 10.88, yd: 14.4, dd: 20.0, pairs: vec![] };
+    let second =
+        Products { gg: 2.08, gy: -3.52, gd: -5.6, yy: 10.88, yd: 14.4, dd: 20.0, pairs: vec![], batches: vec![] };
     let expected = [
         2.08 / 20.0,
         -3.52 / 20.0,
@@ -152,7 +153,7 @@ fn a_gradient_that_does_not_change_gives_a_direction_of_finite_numbers() {
     // A zero step, or a linear function: y = 0, so that d'y = 0 divides in three of the betas.
     use burn_convexity::convex::direction::{Direction, Products};
     let first = Products { gg: 4.0, ..Default::default() };
-    let same = Products { gg: 4.0, gy: 0.0, gd: -4.0, yy: 0.0, yd: 0.0, dd: 4.0, pairs: vec![] };
+    let same = Products { gg: 4.0, gy: 0.0, gd: -4.0, yy: 0.0, yd: 0.0, dd: 4.0, pairs: vec![], batches: vec![] };
     for beta in BETAS {
         let mut direction = cg(beta);
         direction.next(&first, 0.0.into());

@@ -153,7 +153,8 @@ fn at(gg: f64) -> Products {
 }
 
 /// Products at a trial point, all different.
-const TRIAL: Products = Products { gg: 4.0, gy: 1.5, gd: -0.5, yy: 3.0, yd: 2.5, dd: 9.0, pairs: Vec::new() };
+const TRIAL: Products =
+    Products { gg: 4.0, gy: 1.5, gd: -0.5, yy: 3.0, yd: 2.5, dd: 9.0, pairs: Vec::new(), batches: Vec::new() };
 
 fn steepest(slope: f64) -> Proposal {
     Proposal { slope, ..Proposal::steepest(-slope, None) }

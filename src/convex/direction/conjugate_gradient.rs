@@ -166,7 +166,8 @@ mod tests {
         let config = ConjugateGradientConfig { powell: Some(0.2), ..Default::default() };
         let mut direction = ConjugateGradient::new(config);
         // g'g_old = g'g - g'y = 0.5 g'g.
-        let products = Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, pairs: vec![] };
+        let products =
+            Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, pairs: vec![], batches: vec![] };
         assert_eq!(direction.next(&products, 0.0.into()).restart, None);
         let overlaps: Vec<bool> = (0..4).map(|_| direction.next(&products, 1.0.into()).restart.is_some()).collect();
         assert_eq!(overlaps, [true, false, true, false]);
@@ -182,7 +183,8 @@ mod tests {
     #[test]
     fn powell_s_overlap_is_that_of_the_two_gradients() {
         let config = ConjugateGradientConfig { powell: Some(0.2), ..Default::default() };
-        let products = |gy| Products { gg: 2.0, gy, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, pairs: vec![] };
+        let products =
+            |gy| Products { gg: 2.0, gy, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, pairs: vec![], batches: vec![] };
         for (gy, restarts_at) in [(1.7, None), (2.3, None), (1.5, Some(0.25)), (2.5, Some(0.25))] {
             let reason = restarts_at.map(|overlap| RestartReason::Powell { overlap, limit: 0.2 });
             assert_eq!(restarts(config.clone(), &products(gy), 1), [reason], "{gy}");
@@ -197,7 +199,8 @@ mod tests {
     #[test]
     fn periodic_restarts_come_after_so_many_directions() {
         let config = ConjugateGradientConfig { restart_every: Some(3), ..Default::default() };
-        let products = Products { gg: 2.0, gy: 1.5, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, pairs: vec![] };
+        let products =
+            Products { gg: 2.0, gy: 1.5, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, pairs: vec![], batches: vec![] };
         let told: Vec<bool> = restarts(config, &products, 6).iter().map(Option::is_some).collect();
         assert_eq!(told, [false, true, false, false, true, false]);
     }
@@ -205,7 +208,8 @@ mod tests {
     #[test]
     fn without_a_step_there_is_no_direction_to_be_conjugate_to() {
         let mut direction = ConjugateGradient::new(ConjugateGradientConfig::default());
-        let products = Products { gg: 2.0, gy: 1.5, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, pairs: vec![] };
+        let products =
+            Products { gg: 2.0, gy: 1.5, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, pairs: vec![], batches: vec![] };
         for _ in 0..2 {
             assert_eq!(direction.next(&products, 0.0.into()), Proposal::steepest(2.0, None));
         }

@@ -22,6 +22,12 @@ pub struct LBfgsConfig {
     /// refused at the swap; `all` keeps the newest that fit, with an event when the first is dropped. Source: this crate.
     #[schemars(range(min = 1))]
     pub memory_bytes: u64,
+    /// Gradients of batches kept for the first matrix, `(I + sum_i b_i b_i' / 10)^-1` in the metric made of gradients, each a
+    /// vector the size of the parameters; from 0, for the identity, to 10,000, and no more than `memory_bytes` has room for beside
+    /// the pairs; default 100. Where there are more batches, neighbours are added together. Source: after the natural gradient of
+    /// Le Roux, Manzagol and Bengio 2008; the weight is this crate's, by experiment.
+    #[schemars(range(max = 10_000))]
+    pub batch_gradients: u64,
     /// Divide the matrix by `min(1, 1/b)`, `b = -a s'g_old / s'y`, before each update, for small full-batch fits with a long
     /// memory; default false. Source: Al-Baali 1998.
     pub self_scaling: bool,
@@ -33,7 +39,13 @@ pub struct LBfgsConfig {
 
 impl Default for LBfgsConfig {
     fn default() -> Self {
-        Self { memory: Memory::Pairs(100), memory_bytes: 8 << 30, self_scaling: false, function_values: false }
+        Self {
+            memory: Memory::Pairs(100),
+            memory_bytes: 8 << 30,
+            batch_gradients: 100,
+            self_scaling: false,
+            function_values: false,
+        }
     }
 }
 
@@ -97,7 +109,13 @@ impl LBfgsConfig {
         if let Memory::Pairs(pairs) = self.memory {
             ParameterError::range((1..=10_000).contains(&pairs), "memory", pairs, "from 1 to 10000, or `all`")?;
         }
-        ParameterError::range(self.memory_bytes >= 1, "memory_bytes", self.memory_bytes, "at least 1")
+        ParameterError::range(self.memory_bytes >= 1, "memory_bytes", self.memory_bytes, "at least 1")?;
+        ParameterError::range(
+            self.batch_gradients <= 10_000,
+            "batch_gradients",
+            self.batch_gradients,
+            "from 0 to 10000",
+        )
     }
 }
 
@@ -117,15 +135,77 @@ struct State {
     order: Vec<usize>,
     /// What the gradient change of each slot is multiplied by: `y` below is that product.
     factor: Vec<f64>,
-    /// `s_i'y_j` for a pair `i` that is no newer than `j`, and `y_i'y_j`, by slot.
+    /// `s_i'y_j` for a pair `i` that is no newer than `j`, and `y_i'P y_j` with the first matrix `P`, by slot.
     sy: Vec<Vec<f64>>,
     yy: Vec<Vec<f64>>,
+    /// The first matrix.
+    first: FirstMatrix,
+    /// What it takes off `y'y`, by slot.
+    off: Vec<Vec<f64>>,
     /// The self-scaling factor of each slot's pair.
     scale: Vec<f64>,
-    /// Pairs that fit into the bytes allowed.
-    fits: Option<usize>,
+    /// Pairs that fit into the bytes allowed, and batch gradients beside as many of them as are asked for.
+    fits: Option<[usize; 2]>,
     /// The first pair has been dropped for want of bytes.
     dropped: bool,
+}
+
+/// `P = (I + B B' / 10)^-1 = I - B (10 I + B'B)^-1 B'` of batch gradients `B` (the formula of Sherman, Morrison and Woodbury), by
+/// the lower factor of Cholesky of `10 I + B'B`, row by row; without any it is the identity.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct FirstMatrix(Vec<Vec<f64>>);
+
+/// What the outer products of batch gradients are divided by. With 1 the steps in their span are too short, and the others too
+/// long for it.
+const UNIT: f64 = 10.0;
+
+/// The unit is at least so much of the largest `b'b`: rounding must not make the matrix indefinite.
+const SMALLEST_UNIT: f64 = 1e-6;
+
+impl FirstMatrix {
+    /// From `B'B`; the identity where that is not finite.
+    fn new(gram: &[Vec<f64>]) -> Self {
+        let largest = gram.iter().enumerate().map(|(i, row)| row[i]).fold(0.0, f64::max);
+        let unit = (SMALLEST_UNIT * largest).max(UNIT);
+        let mut factor: Vec<Vec<f64>> = Vec::with_capacity(gram.len());
+        for (i, products) in gram.iter().enumerate() {
+            let mut row = Vec::with_capacity(i + 1);
+            for (above, product) in factor.iter().zip(products) {
+                let known: f64 = above.iter().zip(&row).map(|(a, b)| a * b).sum();
+                row.push((product - known) / above[row.len()]);
+            }
+            let pivot = unit + products[i] - row.iter().map(|value| value * value).sum::<f64>();
+            if !(pivot > 0.0 && pivot.is_finite()) {
+                return Self::default();
+            }
+            row.push(pivot.sqrt());
+            factor.push(row);
+        }
+        Self(factor)
+    }
+
+    /// `u` of a vector `x` with the products `B'x`, such that `x'P z = x'z - u_x'u_z`.
+    fn off(&self, products: impl Iterator<Item = f64>) -> Vec<f64> {
+        let mut off: Vec<f64> = Vec::with_capacity(self.0.len());
+        for (row, product) in self.0.iter().zip(products) {
+            let known: f64 = row.iter().zip(&off).map(|(a, b)| a * b).sum();
+            off.push((product - known) / row[off.len()]);
+        }
+        off
+    }
+
+    /// The coefficients `c` of `P x = x + B c`, from `u` of `x`.
+    fn coefficients(&self, mut off: Vec<f64>) -> Vec<f64> {
+        for i in (0..off.len()).rev() {
+            let below: f64 = self.0.iter().zip(&off).skip(i + 1).map(|(row, value)| row[i] * value).sum();
+            off[i] = (off[i] - below) / self.0[i][i];
+        }
+        off.into_iter().map(|value| -value).collect()
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// See [`LBfgsConfig`].
@@ -143,7 +223,11 @@ impl LBfgs {
 
     /// Pairs kept at most.
     fn capacity(&self) -> usize {
-        self.config.memory.pairs().min(self.state.fits.unwrap_or(usize::MAX))
+        let taken = self.state.first.0.len().div_ceil(2);
+        self.config
+            .memory
+            .pairs()
+            .min(self.state.fits.map_or(usize::MAX, |[pairs, _]| pairs.saturating_sub(taken).max(1)))
     }
 
     /// Take the pair of the accepted step into the Gram matrices; the slot it goes to, or `None` where the curvature
@@ -165,19 +249,22 @@ impl LBfgs {
             }
             state.factor.push(1.0);
             state.scale.push(1.0);
+            state.off.push(Vec::new());
             state.order.len()
         } else {
             state.order.remove(0)
         };
+        state.off[slot] = state.first.off(p.batches.iter().map(|[_, b_y]| factor * b_y));
         for &other in &state.order {
             let [[_, s_y], [_, y_y]] = p.pairs[other];
-            let y_y = state.factor[other] * factor * y_y;
+            let y_y = state.factor[other] * factor * y_y - dot(&state.off[other], &state.off[slot]);
             state.yy[slot][other] = y_y;
             state.yy[other][slot] = y_y;
             state.sy[other][slot] = factor * s_y;
         }
         state.factor[slot] = factor;
-        (state.sy[slot][slot], state.yy[slot][slot]) = (sy, factor * factor * p.yy);
+        let off = dot(&state.off[slot], &state.off[slot]);
+        (state.sy[slot][slot], state.yy[slot][slot]) = (sy, factor * factor * p.yy - off);
         // Al-Baali's b = -a s'g / s'y with s = a d: -a^2 d'g_base / s'y, and d'g_base = d'g - d'y.
         let b = -length * length * (p.gd - p.yd) / sy;
         state.scale[slot] = if b > 0.0 { (1.0 / b).min(1.0) } else { 1.0 };
@@ -185,10 +272,10 @@ impl LBfgs {
         Some(slot)
     }
 
-    /// The two loops for `d = -H g` (Nocedal and Wright 2006, algorithm 7.4) on coefficients over `(g, s, y)`, where
-    /// `sg` and `yg` are the products of the pairs with the gradient.
+    /// The two loops for `d = -H g` (Nocedal and Wright 2006, algorithm 7.4) on coefficients over `(g, s, y)`, of which those of
+    /// `g` and `y` are to be multiplied by the first matrix `P`; `sg` and `yg` are `s'g` and `y'P g`.
     fn two_loops(&self, sg: &[f64], yg: &[f64]) -> (f64, Vec<f64>, Vec<f64>) {
-        let State { order, sy, yy, scale, .. } = &self.state;
+        let State { order, sy, yy, off, scale, .. } = &self.state;
         let (mut g, mut s, mut y) = (-1.0, vec![0.0; sg.len()], vec![0.0; yg.len()]);
         let mut alpha = vec![0.0; sg.len()];
         for &i in order.iter().rev() {
@@ -197,10 +284,13 @@ impl LBfgs {
             alpha[i] = s_q / sy[i][i];
             y[i] -= alpha[i];
         }
-        // The first matrix: s'y / y'y of the newest pair (Shanno and Phua 1978), of the oldest where each update scales.
+        // Times the first matrix: s'y / y'y of the newest pair (Shanno and Phua 1978), of the oldest where each update scales. Of
+        // y'y with the first matrix and without it the geometric mean: where y is in the span of the batch gradients alone,
+        // y'P y is small, and the steps in all other ways would be too long.
         let &first = if self.config.self_scaling { order.first() } else { order.last() }
             .expect("the memory holds the pair just stored");
-        let gamma = sy[first][first] / yy[first][first];
+        let plain = yy[first][first] + dot(&off[first], &off[first]);
+        let gamma = sy[first][first] / yy[first][first] * (yy[first][first] / plain).sqrt();
         let rescale = |factor: f64, g: &mut f64, s: &mut [f64], y: &mut [f64]| {
             *g *= factor;
             s.iter_mut().chain(y).for_each(|c| *c *= factor);
@@ -231,16 +321,27 @@ fn by_values(step: Step, sg: f64, sy: f64) -> f64 {
 impl Direction for LBfgs {
     fn fit(&mut self, pair_bytes: u64) -> Result<(), MemoryLimit> {
         let limit = self.config.memory_bytes;
-        let fits = limit / pair_bytes.max(1);
         let pairs = match self.config.memory {
             Memory::Pairs(pairs) => pairs,
             Memory::All(_) => 1,
         };
-        if pairs > fits {
-            return Err(MemoryLimit { pairs, bytes: pairs.saturating_mul(pair_bytes), limit });
+        let bytes = pairs.saturating_mul(pair_bytes);
+        if bytes > limit {
+            return Err(MemoryLimit { pairs, bytes, limit });
         }
-        self.state.fits = Some(usize::try_from(fits).unwrap_or(usize::MAX));
+        let vector = (pair_bytes / 2).max(1);
+        let gradients = self.config.batch_gradients.min((limit - bytes) / vector);
+        self.state.fits =
+            Some([limit / pair_bytes.max(1), gradients].map(|fits| usize::try_from(fits).unwrap_or(usize::MAX)));
         Ok(())
+    }
+
+    fn batch_gradients(&self) -> usize {
+        self.state.fits.map_or(self.config.batch_gradients as usize, |[_, gradients]| gradients)
+    }
+
+    fn set_batch_gradients(&mut self, gram: &[Vec<f64>]) {
+        self.state.first = FirstMatrix::new(gram);
     }
 
     fn next(&mut self, products: &Products, step: Step) -> Proposal {
@@ -250,6 +351,7 @@ impl Direction for LBfgs {
         if self.state.order.is_empty() {
             return Proposal::steepest(products.gg, moved.then_some(RestartReason::NonDescent));
         }
+        let g_off = self.state.first.off(products.batches.iter().map(|[b_g, _]| *b_g));
         // The new pair's own products with the gradient: s = length * d, y.
         let kept = products.pairs.len();
         let slots = self.state.scale.len();
@@ -261,16 +363,27 @@ impl Direction for LBfgs {
             (sg, self.state.factor[slot] * yg)
         };
         let (sg, yg): (Vec<f64>, Vec<f64>) = (0..slots).map(with_gradient).unzip();
-        let (gradient, s, y) = self.two_loops(&sg, &yg);
-        let slope =
-            gradient * products.gg + s.iter().zip(&sg).chain(y.iter().zip(&yg)).map(|(c, p)| c * p).sum::<f64>();
+        let off = &self.state.off;
+        let y_p_g: Vec<f64> = yg.iter().zip(off).map(|(y_g, off)| y_g - dot(off, &g_off)).collect();
+        let (gradient, s, y) = self.two_loops(&sg, &y_p_g);
+        let mut combined: Vec<f64> = g_off.iter().map(|value| gradient * value).collect();
+        for (y, off) in y.iter().zip(off) {
+            combined.iter_mut().zip(off).for_each(|(sum, value)| *sum += y * value);
+        }
+        let slope = gradient * products.gg + dot(&s, &sg) + dot(&y, &yg) - dot(&combined, &g_off);
         // The room for pairs grows by doubling, so that a young memory costs little.
         let room = if slots > kept { (2 * kept).max(8).min(self.capacity()) } else { kept };
         let y = y.into_iter().zip(&self.state.factor).map(|(y, factor)| factor * y);
         let mut pairs: Vec<[f64; 2]> = s.into_iter().zip(y).map(|(s, y)| [s, y]).collect();
         pairs.resize(room, [0.0; 2]);
         Proposal {
-            coefficients: Coefficients { gradient, direction: 0.0, pairs, store },
+            coefficients: Coefficients {
+                gradient,
+                direction: 0.0,
+                pairs,
+                batches: self.state.first.coefficients(combined),
+                store,
+            },
             slope,
             step: Some(1.0),
             restart: None,
@@ -282,8 +395,8 @@ impl Direction for LBfgs {
     }
 
     fn restart(&mut self) {
-        let State { fits, dropped, .. } = self.state;
-        self.state = State { fits, dropped, ..State::default() };
+        let State { fits, dropped, first, .. } = std::mem::take(&mut self.state);
+        self.state = State { fits, dropped, first, ..State::default() };
     }
 
     fn state(&self) -> Value {
@@ -333,12 +446,29 @@ mod tests {
         scale: f64,
     }
 
+    /// Multiplied by `(I + B B' / 10)^-1`, by conjugate gradients.
+    fn first_matrix_times(batches: &[Vector], x: &Vector) -> Vector {
+        let inverse = |d: &Vector| batches.iter().fold(*d, |sum, b| combine(&[(1.0, &sum), (dot(b, d) / UNIT, b)]));
+        let (mut solution, mut residual, mut d) = ([0.0; N], *x, *x);
+        for _ in 0..3 * N {
+            let (product, before) = (inverse(&d), dot(&residual, &residual));
+            let step = if before > 0.0 { before / dot(&d, &product) } else { 0.0 };
+            solution = combine(&[(1.0, &solution), (step, &d)]);
+            residual = combine(&[(1.0, &residual), (-step, &product)]);
+            let beta = if before > 0.0 { dot(&residual, &residual) / before } else { 0.0 };
+            d = combine(&[(1.0, &residual), (beta, &d)]);
+        }
+        solution
+    }
+
     /// `H g` by the updates of the inverse Hessian (Nocedal and Wright 2006, equation 6.17), each after a division by its
-    /// factor, on a multiple of the identity.
-    fn matrix_times(pairs: &[Update], self_scaling: bool, g: &Vector) -> Vector {
+    /// factor, on a multiple of the first matrix.
+    fn matrix_times(pairs: &[Update], batches: &[Vector], self_scaling: bool, g: &Vector) -> Vector {
         let first = if self_scaling { &pairs[0] } else { &pairs[pairs.len() - 1] };
-        let gamma = dot(&first.s, &first.y) / dot(&first.y, &first.y);
-        let mut h: Vec<Vector> = (0..N).map(|i| std::array::from_fn(|j| if i == j { gamma } else { 0.0 })).collect();
+        let yy = dot(&first.y, &first.y) * dot(&first.y, &first_matrix_times(batches, &first.y));
+        let gamma = dot(&first.s, &first.y) / yy.sqrt();
+        let unit = |i: usize| std::array::from_fn(|j| if i == j { gamma } else { 0.0 });
+        let mut h: Vec<Vector> = (0..N).map(|i| first_matrix_times(batches, &unit(i))).collect();
         for Update { s, y, scale } in pairs {
             let factor = if self_scaling { 1.0 / scale } else { 1.0 };
             let hy: Vector = std::array::from_fn(|i| factor * dot(&h[i], y));
@@ -357,18 +487,26 @@ mod tests {
     #[test]
     fn directions_are_those_of_the_matrix_whatever_the_steps() {
         let cases = [
-            (3, false, false),
-            (3, true, false),
-            (20, false, false),
-            (20, true, false),
-            (3, false, true),
-            (20, true, true),
+            (3, false, false, 0),
+            (3, true, false, 0),
+            (20, false, false, 0),
+            (20, true, false, 0),
+            (3, false, true, 0),
+            (20, true, true, 0),
+            (3, false, false, 3),
+            (20, false, false, 9),
+            (20, true, true, 1),
         ];
-        for (memory, self_scaling, function_values) in cases {
+        for (memory, self_scaling, function_values, kept) in cases {
+            let batches: Vec<Vector> = (0..kept)
+                .map(|b| std::array::from_fn(|i| 5.0 * (1.3 * b as f64 + 0.7 * (i * i) as f64).sin()))
+                .collect();
             let mut scaled = Vec::new();
             let pairs = Memory::Pairs(memory);
             let config = LBfgsConfig { memory: pairs, self_scaling, function_values, ..Default::default() };
             let mut method = LBfgs::new(&config);
+            let gram: Vec<Vec<f64>> = batches.iter().map(|a| batches.iter().map(|b| dot(a, b)).collect()).collect();
+            method.set_batch_gradients(&gram);
             let mut x: Vector = std::array::from_fn(|i| 1.0 - 0.3 * i as f64);
             let mut g = hessian(&x);
             let mut d = combine(&[(-1.0, &g)]);
@@ -399,6 +537,7 @@ mod tests {
                     yd: dot(&y, &d),
                     dd: dot(&d, &d),
                     pairs: slots.iter().map(|(s, y)| [row(s), row(y)]).collect(),
+                    batches: batches.iter().map(row).collect(),
                 };
                 let Proposal { coefficients, slope, step: own, .. } =
                     method.next(&products, Step { length: step, decrease, error: 0.0 });
@@ -410,8 +549,9 @@ mod tests {
                 }
                 let mut terms = vec![(coefficients.gradient, &new)];
                 terms.extend(coefficients.pairs.iter().zip(&slots).flat_map(|([a, b], (s, y))| [(*a, s), (*b, y)]));
+                terms.extend(coefficients.batches.iter().copied().zip(&batches));
                 let direction = combine(&terms);
-                let expected = combine(&[(-1.0, &matrix_times(&pairs, self_scaling, &new))]);
+                let expected = combine(&[(-1.0, &matrix_times(&pairs, &batches, self_scaling, &new))]);
                 let error = combine(&[(1.0, &direction), (-1.0, &expected)]);
                 let size = dot(&expected, &expected).sqrt();
                 assert!(dot(&error, &error).sqrt() < 1e-9 * size, "{memory} {self_scaling} {k}: {error:?} of {size}");
@@ -427,7 +567,7 @@ mod tests {
     #[test]
     fn a_pair_without_curvature_is_not_kept() {
         // Along d of length 3, a step of 2: s's = 36, y'y = 4; the limit is 1e-10 * 12.
-        let products = |yd: f64| Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 4.0, yd, dd: 9.0, pairs: Vec::new() };
+        let products = |yd: f64| Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 4.0, yd, dd: 9.0, ..Products::default() };
         for (sy, kept) in [(1.3e-9, true), (1.1e-9, false), (0.0, false), (-1.0, false), (f64::NAN, false)] {
             let mut method = LBfgs::new(&LBfgsConfig::default());
             let proposal = method.next(&products(sy / 2.0), 2.0.into());
@@ -452,6 +592,13 @@ mod tests {
 
     #[test]
     fn each_parameter_has_its_range() {
+        for (batch_gradients, fine) in [(0, true), (10_000, true), (10_001, false)] {
+            assert_eq!(
+                LBfgsConfig { batch_gradients, ..Default::default() }.validate().is_ok(),
+                fine,
+                "{batch_gradients}"
+            );
+        }
         let valid =
             |memory, memory_bytes| LBfgsConfig { memory, memory_bytes, ..Default::default() }.validate().is_ok();
         for (pairs, fine) in [(0, false), (1, true), (10_000, true), (10_001, false)] {
@@ -461,8 +608,41 @@ mod tests {
     }
 
     #[test]
+    fn batch_gradients_take_the_room_that_the_pairs_leave() {
+        let fit = |memory, memory_bytes, batch_gradients| {
+            let mut method = LBfgs::new(&LBfgsConfig { memory, memory_bytes, batch_gradients, ..Default::default() });
+            method.fit(100).map(|()| {
+                let batches = method.batch_gradients();
+                method.set_batch_gradients(&vec![vec![0.0; batches]; batches]);
+                (method.capacity(), batches)
+            })
+        };
+        assert_eq!(fit(Memory::Pairs(3), 1_000, 7), Ok((3, 7)));
+        assert_eq!(fit(Memory::Pairs(3), 649, 7), Ok((3, 6)));
+        assert_eq!(fit(Memory::Pairs(3), 300, 7), Ok((3, 0)));
+        // Of `all` there is one pair at least.
+        assert_eq!(fit(Memory::ALL, 1_000, 7), Ok((6, 7)));
+        assert_eq!(fit(Memory::ALL, 299, 7), Ok((1, 3)));
+        assert_eq!(fit(Memory::ALL, 99, 7), Err(MemoryLimit { pairs: 1, bytes: 100, limit: 99 }));
+    }
+
+    #[test]
+    fn batch_gradients_far_from_finite_or_independent_leave_a_usable_matrix() {
+        let matrix = |gram: &[&[f64]]| FirstMatrix::new(&gram.iter().map(|row| row.to_vec()).collect::<Vec<_>>());
+        for broken in [f64::NAN, f64::INFINITY, -100.0] {
+            assert_eq!(matrix(&[&[1.0, 0.0], &[0.0, broken]]), FirstMatrix::default(), "{broken}");
+        }
+        // Twice the same and huge, with a rounding that makes the matrix indefinite.
+        let large = 1e20;
+        let twice = matrix(&[&[large, large * 1.000_000_1], &[large * 1.000_000_1, large]]);
+        let off = twice.off([large, large].into_iter());
+        assert!(off.len() == 2 && off.iter().chain(&twice.coefficients(off.clone())).all(|value| value.is_finite()));
+    }
+
+    #[test]
     fn a_restart_forgets_the_pairs_and_not_how_many_fit() {
-        let config = |memory, memory_bytes| LBfgsConfig { memory, memory_bytes, ..Default::default() };
+        let config =
+            |memory, memory_bytes| LBfgsConfig { memory, memory_bytes, batch_gradients: 0, ..Default::default() };
         assert_eq!(LBfgs::new(&config(Memory::Pairs(2), 200)).fit(100), Ok(()));
         let limit = MemoryLimit { pairs: 2, bytes: 200, limit: 199 };
         assert_eq!(LBfgs::new(&config(Memory::Pairs(2), 199)).fit(100), Err(limit));
@@ -472,7 +652,7 @@ mod tests {
         let mut kept = 0;
         let mut stored = |method: &mut LBfgs| {
             let pairs = vec![[[0.0; 2]; 2]; kept];
-            let products = Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 4.0, yd: 1.0, dd: 9.0, pairs };
+            let products = Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 4.0, yd: 1.0, dd: 9.0, pairs, batches: vec![] };
             let Proposal { coefficients, dropped, .. } = method.next(&products, 1.0.into());
             kept = kept.max(coefficients.store.expect("positive curvature") + 1);
             (coefficients.store, dropped)
@@ -483,5 +663,11 @@ mod tests {
         assert!(method.state.order.is_empty());
         let again: Vec<_> = (0..3).map(|_| stored(&mut method)).collect();
         assert_eq!(again, [(Some(0), None), (Some(1), None), (Some(0), None)]);
+
+        // Nor the first matrix.
+        method.set_batch_gradients(&[vec![2.0]]);
+        let first = method.state.first.clone();
+        method.restart();
+        assert!(method.state.first == first && first != FirstMatrix::default());
     }
 }

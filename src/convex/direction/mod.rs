@@ -38,6 +38,8 @@ pub struct Products {
     pub dd: f64,
     /// `[[s_i'g, s_i'y], [y_i'g, y_i'y]]` for each stored pair of a step `s_i` and a gradient change `y_i`, by slot.
     pub pairs: Vec<[[f64; 2]; 2]>,
+    /// `[b_i'g, b_i'y]` for each batch gradient `b_i` kept.
+    pub batches: Vec<[f64; 2]>,
 }
 
 impl Products {
@@ -46,6 +48,7 @@ impl Products {
         [self.gg, self.gy, self.gd, self.yy, self.yd, self.dd]
             .iter()
             .chain(self.pairs.iter().flatten().flatten())
+            .chain(self.batches.iter().flatten())
             .all(|product| product.is_finite())
     }
 }
@@ -68,7 +71,7 @@ impl From<f64> for Step {
     }
 }
 
-/// A direction `d = gradient * g + direction * d_old + sum_i pairs[i][0] * s_i + pairs[i][1] * y_i`.
+/// A direction `d = gradient * g + direction * d_old + sum_i (pairs[i][0] * s_i + pairs[i][1] * y_i) + sum_i batches[i] * b_i`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Coefficients {
     /// Coefficient of the gradient at the new base point.
@@ -78,6 +81,8 @@ pub struct Coefficients {
     /// Coefficients of the stored steps and gradient changes by slot, for as many slots as there must be room for; empty
     /// where none is used. Those of slots without a pair count for nothing.
     pub pairs: Vec<[f64; 2]>,
+    /// Coefficients of the batch gradients kept.
+    pub batches: Vec<f64>,
     /// The slot that takes the new pair `s = step * d_old`, `y`, before they are combined.
     pub store: Option<usize>,
 }
@@ -136,6 +141,18 @@ pub trait Direction: Debug + Send + Sync + 'static {
     fn fit(&mut self, pair_bytes: u64) -> Result<(), MemoryLimit> {
         let _ = pair_bytes;
         Ok(())
+    }
+
+    /// How many batch gradients it wants of the evaluations the convex phase starts with, where its metric is made of them;
+    /// none by default.
+    fn batch_gradients(&self) -> usize {
+        0
+    }
+
+    /// Batch gradients are kept: their inner products with each other, `b_i'b_j`. It can come again until a direction has been
+    /// asked for.
+    fn set_batch_gradients(&mut self, gram: &[Vec<f64>]) {
+        let _ = gram;
     }
 
     /// The direction after `step.length * d` was accepted with these products at the new base point.

@@ -478,6 +478,14 @@ impl Room {
         self.parts.kronecker.is_some_and(enough) && self.descent.as_ref().is_some_and(Descent::is_entering)
     }
 
+    /// How many batch gradients are kept of the evaluation under way.
+    fn batch_gradients(&self) -> usize {
+        match (&self.descent, self.parts.kronecker) {
+            (Some(descent), Some(_)) => descent.batch_gradients(),
+            _ => 0,
+        }
+    }
+
     /// What a tensor has to give in this pass.
     pub fn bring(&mut self, visit: Visit) {
         self.whole.bring(visit);
@@ -504,7 +512,7 @@ impl Room {
             Plan::Collect { share, .. } => (share, 0.0),
             Plan::Apply(_) => return,
         };
-        let norms = self.whole.take_up(share, decay);
+        let norms = self.whole.take_up(share, decay, self.batch_gradients());
         if self.book.refusal.is_some() {
             self.whole.forget_average();
         }
@@ -619,10 +627,11 @@ impl Room {
         let weight = if feed.tracked { feed.items.max(1) as f64 } else { 1.0 };
         // Gradients accumulated over several batches arrive as their sum.
         let summed = feed.batches.max(1) as f64;
+        let batches = self.batch_gradients();
         let tally = &mut self.book.tally;
         if tally.passes == 0 {
             tally.unit = weight;
-            self.whole.begin();
+            self.whole.begin(batches > 0);
         }
         let relative = weight / tally.unit;
         tally.passes += 1;
@@ -714,21 +723,26 @@ impl Room {
         let closed = match self.book.phase {
             Phase::NonConvex => {
                 let [norms, penalties] = self.whole.close_window(tally.total);
-                Some(([norms, penalties, Gather::default(), Gather::default()], Evaluated::default()))
+                let [products, lengths, grams] = std::array::from_fn(|_| Gather::default());
+                Some(([norms, penalties, products, lengths, grams], Evaluated::default()))
             }
             Phase::Convex => {
                 let step = self.trial_step();
                 let enough = self.parts.kronecker.is_some_and(|fewest| tally.passes >= fewest);
                 let moments = self.makes_metric() && enough;
-                self.whole.close_evaluation(tally.total, self.parts.l2, step, moments, self.parts.diagonal)
+                let (starts, batches) = (self.descent.as_ref().is_some_and(Descent::may_start), self.batch_gradients());
+                if batches > 0 {
+                    self.whole.close_batches(batches);
+                }
+                self.whole.close_evaluation(tally.total, self.parts.l2, step, moments, self.parts.diagonal, starts)
             }
         };
-        let Some(([norms, penalties, products, lengths], evaluated)) = closed else {
+        let Some(([norms, penalties, products, lengths, grams], evaluated)) = closed else {
             return self.leave("not all parameters of the swap have come by".into());
         };
         let layout = tally.layout;
-        let read = Gather::read([tally.scalars, norms, penalties, products, lengths]);
-        let [scalars, norms, penalties, products, lengths] = match read {
+        let read = Gather::read([tally.scalars, norms, penalties, products, lengths, grams]);
+        let [scalars, norms, penalties, products, lengths, grams] = match read {
             Ok(values) => values,
             Err(reason) => {
                 return self.refuse(Refusal::Device { phase: self.book.phase.to_string(), reason });
@@ -759,8 +773,13 @@ impl Room {
                 if !lengths.is_empty() {
                     self.first_trial_by(lengths.iter().sum::<f64>().sqrt());
                 }
-                let products = sum_contributions(&products, self.whole.parts());
-                self.close_evaluation(to_products(&products), norm, loss, evaluated);
+                let (parts, batches) = (self.whole.parts(), self.whole.batches());
+                let gram = sum_contributions(&grams, parts);
+                if let (Some(descent), false) = (&mut self.descent, gram.is_empty()) {
+                    descent.set_batch_gradients(&gram.chunks_exact(batches).map(<[f64]>::to_vec).collect::<Vec<_>>());
+                }
+                let products = sum_contributions(&products, parts);
+                self.close_evaluation(to_products(&products, batches), norm, loss, evaluated);
             }
         }
     }
@@ -950,19 +969,23 @@ fn sum_contributions(values: &[f64], rows: usize) -> Vec<f64> {
     sum
 }
 
-/// Read `[gg]`, or `[g, y, d]` against itself and the pairs against `[g, y]`.
-fn to_products(sums: &[f64]) -> Products {
+/// Read `[gg]`, or `[g, y, d]` against itself and so many batch gradients and the pairs against `[g, y]`.
+fn to_products(sums: &[f64], batches: usize) -> Products {
     match sums {
         [gg] => Products { gg: *gg, ..Products::default() },
-        [gg, gy, gd, _, yy, yd, _, _, dd, pairs @ ..] => Products {
-            gg: *gg,
-            gy: *gy,
-            gd: *gd,
-            yy: *yy,
-            yd: *yd,
-            dd: *dd,
-            pairs: pairs.chunks_exact(4).map(|pair| [[pair[0], pair[1]], [pair[2], pair[3]]]).collect(),
-        },
+        [gg, gy, gd, _, yy, yd, _, _, dd, rows @ ..] => {
+            let (batches, pairs) = rows.split_at((2 * batches).min(rows.len()));
+            Products {
+                gg: *gg,
+                gy: *gy,
+                gd: *gd,
+                yy: *yy,
+                yd: *yd,
+                dd: *dd,
+                pairs: pairs.chunks_exact(4).map(|pair| [[pair[0], pair[1]], [pair[2], pair[3]]]).collect(),
+                batches: batches.chunks_exact(2).map(|batch| [batch[0], batch[1]]).collect(),
+            }
+        }
         _ => Products { gg: f64::NAN, ..Products::default() },
     }
 }

@@ -9,7 +9,7 @@ use crate::convex::Descent;
 use crate::error::Refusal;
 
 /// The layout of the record this version writes and reads.
-pub(super) const LAYOUT: u32 = 5;
+pub(super) const LAYOUT: u32 = 6;
 
 /// What one tensor's part of a record carries for all.
 #[derive(Clone, Debug)]
