@@ -170,13 +170,15 @@ impl Whole {
     /// other, row by row of vectors.
     fn take_batches(&mut self) -> Gather {
         let mut grams = Gather::default();
-        if self.batches.closed.is_empty() || !self.has_kronecker() {
+        let batches = std::mem::take(&mut self.batches);
+        if batches.closed.is_empty() || !self.has_kronecker() {
             return grams;
         }
         for vectors in &mut self.vectors {
-            let rows = self.batches.rows(&vectors.seats, &vectors.base).into_iter().map(|row| vectors.rooted(row));
-            let rows = Tensor::cat(rows.collect(), 0);
-            grams.push(vectors.set_batches(rows));
+            let rows: Vec<_> = batches.rows(&vectors.seats, &vectors.base).map(|row| vectors.rooted(row)).collect();
+            if rows.len() == batches.closed.len() {
+                grams.push(vectors.set_batches(Tensor::cat(rows, 0)));
+            }
         }
         grams
     }
@@ -350,12 +352,9 @@ impl Batches {
     }
 
     /// In rows with these seats, each over the root of its share: all have the same variance then.
-    fn rows(&self, seats: &[Seat], like: &Tensor<2>) -> Vec<Tensor<2>> {
-        let rows = self
-            .closed
-            .iter()
-            .filter_map(|Batch { share, sum, .. }| Some(sum.seated(seats, like)?.div_scalar(share.sqrt())));
-        rows.collect()
+    fn rows(&self, seats: &[Seat], like: &Tensor<2>) -> impl Iterator<Item = Tensor<2>> {
+        let row = |batch: &Batch| Some(batch.sum.seated(seats, like)?.div_scalar(batch.share.sqrt()));
+        self.closed.iter().filter_map(row)
     }
 }
 
@@ -556,7 +555,7 @@ mod tests {
         let seats = [0, 1].map(|slot| Seat { slot, matrix: [1, 2] });
         let like: Tensor<2> = Tensor::zeros([1, 4], &Device::flex());
         let rows = whole.batches.rows(&seats, &like);
-        rows.iter().map(|row| row.to_data().iter::<f64>().collect::<Vec<_>>()).map(|row| [row[0], row[2]]).collect()
+        rows.map(|row| row.to_data().iter::<f64>().collect::<Vec<_>>()).map(|row| [row[0], row[2]]).collect()
     }
 
     #[test]

@@ -776,7 +776,9 @@ impl Room {
                 let (parts, batches) = (self.whole.parts(), self.whole.batches());
                 let gram = sum_contributions(&grams, parts);
                 if let (Some(descent), false) = (&mut self.descent, gram.is_empty()) {
-                    descent.set_batch_gradients(&gram.chunks_exact(batches).map(<[f64]>::to_vec).collect::<Vec<_>>());
+                    descent.set_batch_gradients(
+                        &gram.chunks_exact(batches.max(1)).map(<[f64]>::to_vec).collect::<Vec<_>>(),
+                    );
                 }
                 let products = sum_contributions(&products, parts);
                 self.close_evaluation(to_products(&products, batches), norm, loss, evaluated);
