@@ -508,8 +508,10 @@ mod round_trip {
         let wolfe = share()
             .prop_map(|c2| LineSearchConfig::StrongWolfe(StrongWolfeConfig { c1: c2 / 3.0, c2, ..Default::default() }));
         let memory = prop_oneof![(1..=10_000u64).prop_map(Memory::Pairs), Just(Memory::ALL)];
-        let l_bfgs = (memory, any::<[bool; 2]>()).prop_map(|(memory, [self_scaling, function_values])| {
-            DirectionConfig::LBfgs(LBfgsConfig { memory, self_scaling, function_values, ..Default::default() })
+        let options = (0..=10_000u64, any::<[bool; 2]>());
+        let l_bfgs = (memory, options).prop_map(|(memory, (batch_gradients, [self_scaling, function_values]))| {
+            let rest = LBfgsConfig::default();
+            DirectionConfig::LBfgs(LBfgsConfig { memory, batch_gradients, self_scaling, function_values, ..rest })
         });
         (prop_oneof![direction, l_bfgs], prop_oneof![zhang, wolfe])
     }

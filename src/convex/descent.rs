@@ -285,17 +285,17 @@ impl Descent {
         matches!(self.state.stage, Stage::Searching(_) | Stage::Settling(_))
     }
 
-    /// Whether the descent may start to search behind the evaluation under way.
-    pub fn may_start(&self) -> bool {
+    /// Whether the descent may start to search behind the evaluation under way, of which a loss is known or not.
+    pub fn may_start(&self, loss: bool) -> bool {
         match self.state.stage {
-            Stage::Entering => !(self.average || self.check),
+            Stage::Entering => !(self.check || self.average && loss),
             Stage::Comparing(..) => !self.check,
             Stage::Checking(..) | Stage::Returning(..) => true,
             Stage::Searching(_) | Stage::Settling(_) | Stage::Resting => false,
         }
     }
 
-    /// How many batch gradients the direction wants of the evaluation under way.
+    /// How many batch gradients the direction wants of the evaluations up to the one under way; none where the search has begun.
     pub fn batch_gradients(&self) -> usize {
         match self.is_searching() || self.is_resting() {
             true => 0,

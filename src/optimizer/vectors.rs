@@ -110,6 +110,11 @@ impl Vectors {
         gram
     }
 
+    /// Drop the batch gradients, before there is a pair.
+    pub fn forget_batches(&mut self) {
+        self.memory = None;
+    }
+
     /// How many batch gradients there are.
     pub fn batches(&self) -> usize {
         self.memory.as_ref().map_or(0, |memory| memory.batches)

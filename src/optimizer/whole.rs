@@ -167,20 +167,24 @@ impl Whole {
     }
 
     /// Take the batch gradients gathered among the vectors, where the metric is made of their moments; their products with each
-    /// other, row by row of vectors.
-    fn take_batches(&mut self) -> Gather {
+    /// other, row by row of vectors. `None` where a tensor is missing.
+    fn take_batches(&mut self) -> Option<Gather> {
         let mut grams = Gather::default();
-        let batches = std::mem::take(&mut self.batches);
-        if batches.closed.is_empty() || !self.has_kronecker() {
-            return grams;
+        let Batches { closed, .. } = std::mem::take(&mut self.batches);
+        if closed.is_empty() || !self.has_kronecker() {
+            return Some(grams);
         }
         for vectors in &mut self.vectors {
-            let rows: Vec<_> = batches.rows(&vectors.seats, &vectors.base).map(|row| vectors.rooted(row)).collect();
-            if rows.len() == batches.closed.len() {
-                grams.push(vectors.set_batches(Tensor::cat(rows, 0)));
+            let [_, columns] = vectors.base.dims();
+            let like = (&vectors.base.device(), vectors.base.dtype());
+            let mut rows: Tensor<2> = Tensor::zeros([closed.len(), columns], like);
+            for (at, batch) in closed.iter().enumerate() {
+                let row = vectors.rooted(batch.row(&vectors.seats, &vectors.base)?);
+                rows = rows.slice_assign([at..at + 1, 0..columns], row);
             }
+            grams.push(vectors.set_batches(rows));
         }
-        grams
+        Some(grams)
     }
 
     /// An evaluation ends where the parameters have gone by `step`: the squared norms of the objective's gradient and of the
@@ -203,7 +207,7 @@ impl Whole {
         } else if diagonal && self.wants_roots() {
             return None;
         }
-        let grams = if starts { self.take_batches() } else { Gather::default() };
+        let grams = if starts { self.take_batches()? } else { Gather::default() };
         let [mut norms, mut penalties, mut products, mut lengths] = std::array::from_fn(|_| Gather::default());
         let mut evaluated = Evaluated::default();
         for vectors in &mut self.vectors {
@@ -232,6 +236,11 @@ impl Whole {
     /// How many batch gradients are among the vectors.
     pub fn batches(&self) -> usize {
         self.vectors.first().map_or(0, Vectors::batches)
+    }
+
+    /// Those just taken are not wanted.
+    pub fn forget_batches(&mut self) {
+        self.vectors.iter_mut().for_each(Vectors::forget_batches);
     }
 
     /// How many rows contribute to an inner product.
@@ -350,12 +359,6 @@ impl Batches {
         }));
         thin(&mut self.closed, most);
     }
-
-    /// In rows with these seats, each over the root of its share: all have the same variance then.
-    fn rows(&self, seats: &[Seat], like: &Tensor<2>) -> impl Iterator<Item = Tensor<2>> {
-        let row = |batch: &Batch| Some(batch.sum.seated(seats, like)?.div_scalar(batch.share.sqrt()));
-        self.closed.iter().filter_map(row)
-    }
 }
 
 impl Batch {
@@ -363,6 +366,11 @@ impl Batch {
         self.count += other.count;
         self.share += other.share;
         self.sum = std::mem::take(&mut self.sum).merge(other.sum, |sum, more| sum + more);
+    }
+
+    /// As a row with these seats, over the root of its share: all batches have the same variance then.
+    fn row(&self, seats: &[Seat], like: &Tensor<2>) -> Option<Tensor<2>> {
+        Some(self.sum.seated(seats, like)?.div_scalar(self.share.sqrt()))
     }
 }
 
@@ -383,9 +391,10 @@ fn thin(batches: &mut Vec<Batch>, most: usize) {
 enum Kind {
     Sum,
     Moments,
-    /// A part of a sum of batch gradients, of an evaluation that has ended or not.
+    /// A part of one of the sums of batch gradients, of an evaluation that has ended or not.
     Batch {
         closed: bool,
+        at: usize,
         count: u64,
         share: f64,
     },
@@ -425,8 +434,8 @@ impl Whole {
             vector.0.iter().for_each(|row| put(kind, &row.seats, Some(&row.values)));
         }
         for (closed, batches) in [(true, &self.batches.closed), (false, &self.batches.open)] {
-            for Batch { count, share, sum } in batches {
-                let kind = Kind::Batch { closed, count: *count, share: *share };
+            for (at, Batch { count, share, sum }) in batches.iter().enumerate() {
+                let kind = Kind::Batch { closed, at, count: *count, share: *share };
                 sum.0.iter().for_each(|row| put(kind, &row.seats, Some(&row.values)));
             }
         }
@@ -476,13 +485,14 @@ impl Whole {
             match (kind, vectors) {
                 (Kind::Sum, _) => whole.sum.0.push(row),
                 (Kind::Moments, _) => whole.moments.0.push(row),
-                (Kind::Batch { closed, count, share }, _) => {
+                (Kind::Batch { closed, at, count, share }, _) => {
                     let Batches { open, closed: ended } = &mut whole.batches;
                     let batches = if closed { ended } else { open };
-                    // The next part of the last one, or the first of another.
-                    match batches.last_mut() {
-                        Some(last) if last.sum.0.iter().all(|part| part.seats != row.seats) => last.sum.0.push(row),
-                        _ => batches.push(Batch { count, share, sum: Vector(vec![row]) }),
+                    let known = batches.len();
+                    match batches.get_mut(at) {
+                        Some(batch) => batch.sum.0.push(row),
+                        None if at == known => batches.push(Batch { count, share, sum: Vector(vec![row]) }),
+                        None => return Err(misfit()),
                     }
                 }
                 (Kind::Average, _) => whole.average.0.push(row),
@@ -554,7 +564,7 @@ mod tests {
     fn first_of_each(whole: &Whole) -> Vec<[f64; 2]> {
         let seats = [0, 1].map(|slot| Seat { slot, matrix: [1, 2] });
         let like: Tensor<2> = Tensor::zeros([1, 4], &Device::flex());
-        let rows = whole.batches.rows(&seats, &like);
+        let rows = whole.batches.closed.iter().map(|batch| batch.row(&seats, &like).expect("all seats"));
         rows.map(|row| row.to_data().iter::<f64>().collect::<Vec<_>>()).map(|row| [row[0], row[2]]).collect()
     }
 
@@ -589,13 +599,18 @@ mod tests {
         let rows = first_of_each(&kept(&[&[1.0, 3.0, 5.0, 7.0]], 2));
         let expected = [-4.0 / 2f64.sqrt(), 4.0 / 2f64.sqrt()];
         assert!(rows.iter().zip(expected).all(|([row, _], expected)| (row - expected).abs() < 1e-5), "{rows:?}");
-        // In the middle of an evaluation a record has those that were added up and those that were not.
+        // In the middle of an evaluation a record has those that were added up and those that were not, one by one.
         let mut whole = kept(&[&[1.0, 3.0]], 9);
-        whole.bring(Visit { slot: 0, gradient: row(5.0), parameters: None, iterate: None, moments: false });
-        whole.take_up(0.5, 0.0, 9);
+        for slot in [0, 1] {
+            whole.bring(Visit { slot, gradient: row(5.0), parameters: None, iterate: None, moments: false });
+            whole.take_up(0.5, 0.0, 9);
+        }
         let again = Whole::restore(whole.save(), &Device::flex()).expect("as it was saved");
         let of = |batches: &[Batch]| batches.iter().map(|batch| (batch.count, batch.share)).collect::<Vec<_>>();
-        assert_eq!((of(&again.batches.open), of(&again.batches.closed)), (vec![(1, 0.5)], vec![(1, 1.0); 2]));
+        assert_eq!((of(&again.batches.open), of(&again.batches.closed)), (vec![(1, 0.5); 2], vec![(1, 1.0); 2]));
+        let mut without_the_first = whole.save();
+        without_the_first.retain(|(row, _)| !matches!(row.kind, Kind::Batch { at: 0, .. }));
+        assert!(Whole::restore(without_the_first, &Device::flex()).is_err());
     }
 
     #[test]

@@ -7,13 +7,16 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_convexity::Phase;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Batch, Draw, Net, config, device, loader, objective, swap_at, values};
 
 /// The losses of the evaluations of twelve epochs over 64 points in so many batches, by `attach`, swapped behind the third.
 fn losses(metric: &str, batches: usize) -> Vec<f64> {
-    let json = json!({ "metric": metric, "detector": swap_at(3), "window": batches });
+    losses_with(json!({ "metric": metric, "detector": swap_at(3), "window": batches }), batches)
+}
+
+fn losses_with(json: Value, batches: usize) -> Vec<f64> {
     let switching = config(json).init().expect("valid");
     let reports = switching.reports();
     let mut optim: ModuleOptimizer = switching.clone().into();
@@ -35,6 +38,29 @@ fn the_default_metric_is_made_of_four_gradients_and_is_the_inner_optimizer_s_bel
     assert_ne!(losses("auto", 4), losses("inner", 4));
     assert_eq!(losses("auto", 2), losses("inner", 2));
     assert_ne!(losses("auto", 2), losses("kronecker", 2));
+}
+
+#[test]
+fn batch_gradients_count_from_the_first_direction_behind_a_pair_wherever_the_phase_starts() {
+    let run = |start: &str, check: bool, batch_gradients: usize| {
+        let json = json!({
+            "detector": swap_at(3),
+            "window": 4,
+            "start": start,
+            "evaluation": { "check": check },
+            "direction": { "kind": "l_bfgs", "batch_gradients": batch_gradients },
+        });
+        losses_with(json, 4)
+    };
+    for (start, check) in [("last", false), ("last", true), ("average", false), ("average", true)] {
+        let [with, without] = [100, 0].map(|most| run(start, check, most));
+        assert_eq!(with[0], without[0], "{start} {check}");
+        assert!(with != without, "{start} {check}: {with:?}");
+        assert!(with.iter().all(|loss| loss.is_finite()), "{start} {check}: {with:?}");
+        // Of a whole evaluation nothing is left less its mean.
+        let one = run(start, check, 1);
+        assert!(one.iter().zip(&without).all(|(a, b)| (a - b).abs() < 1e-6), "{start} {check}: {one:?} {without:?}");
+    }
 }
 
 /// Softmax regression of random labels on inputs that are mixtures of few scales, in batches of 32 of 256.

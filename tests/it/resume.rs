@@ -474,9 +474,9 @@ fn the_metric_of_the_gradients_is_two_matrices_for_each_matrix_and_one_vector_fo
     // Weights of [2, 20] and [20, 1], the latter as a vector, and biases of 20 and 1.
     assert_eq!(kronecker - inner, 2 * 2 + 20 * 20 + 20 + 20 + 1);
     let parameters = values(&Net::new(20, 1)).len();
-    // Two evaluations of four batches have ended, and where there are more than three gradients neighbours are added together.
-    let [all, three] = [100, 3].map(|most| elements("kronecker", most));
-    assert_eq!([all - kronecker, three - kronecker], [8 * parameters, 2 * parameters]);
+    // Two evaluations of four batches have ended, and where there are more than six gradients neighbours are added together.
+    let [all, six] = [100, 6].map(|most| elements("kronecker", most));
+    assert_eq!([all - kronecker, six - kronecker], [8 * parameters, 4 * parameters]);
     assert_eq!(elements("inner", 100), inner);
 }
 

@@ -18,14 +18,15 @@ pub struct LBfgsConfig {
     /// Pairs `(s, y)` kept, each two vectors the size of the parameters; from 1 to 10,000, or `all`; default 100. Source:
     /// Nocedal 1980; the default is this crate's, by experiment.
     pub memory: Memory,
-    /// Bytes the pairs may take, over all tensors; at least 1, default 8 GiB. A number of pairs that would need more is
-    /// refused at the swap; `all` keeps the newest that fit, with an event when the first is dropped. Source: this crate.
+    /// Bytes the pairs and batch gradients may take, over all tensors; at least 1, default 8 GiB. A number of pairs that would
+    /// need more is refused at the swap; `all` keeps the newest that fit, with an event when the first is dropped. Source: this
+    /// crate.
     #[schemars(range(min = 1))]
     pub memory_bytes: u64,
     /// Gradients of batches kept for the first matrix, `(I + sum_i b_i b_i' / 10)^-1` in the metric made of gradients, each a
     /// vector the size of the parameters; from 0, for the identity, to 10,000, and no more than `memory_bytes` has room for beside
-    /// the pairs; default 100. Where there are more batches, neighbours are added together. Source: after the natural gradient of
-    /// Le Roux, Manzagol and Bengio 2008; the weight is this crate's, by experiment.
+    /// the pairs, of `all` beside one; default 100. Where there are more batches, neighbours are added together. Source: after the
+    /// natural gradient of Le Roux, Manzagol and Bengio 2008; the weight is this crate's, by experiment.
     #[schemars(range(max = 10_000))]
     pub batch_gradients: u64,
     /// Divide the matrix by `min(1, 1/b)`, `b = -a s'g_old / s'y`, before each update, for small full-batch fits with a long
@@ -140,11 +141,11 @@ struct State {
     yy: Vec<Vec<f64>>,
     /// The first matrix.
     first: FirstMatrix,
-    /// What it takes off `y'y`, by slot.
+    /// `u` of each slot's `y`, whose products are what it takes off `y_i'y_j`.
     off: Vec<Vec<f64>>,
     /// The self-scaling factor of each slot's pair.
     scale: Vec<f64>,
-    /// Pairs that fit into the bytes allowed, and batch gradients beside as many of them as are asked for.
+    /// Vectors that fit into the bytes allowed, and batch gradients among them beside the pairs asked for.
     fits: Option<[usize; 2]>,
     /// The first pair has been dropped for want of bytes.
     dropped: bool,
@@ -159,14 +160,15 @@ struct FirstMatrix(Vec<Vec<f64>>);
 /// long for it.
 const UNIT: f64 = 10.0;
 
-/// The unit is at least so much of the largest `b'b`: rounding must not make the matrix indefinite.
-const SMALLEST_UNIT: f64 = 1e-6;
+/// The unit is at least so much of the sum of all `b'b`, which no eigenvalue of `B'B` exceeds, and `y'P y` of `y'y`: the products'
+/// rounding is far below.
+const SMALLEST_SHARE: f64 = 1e-6;
 
 impl FirstMatrix {
     /// From `B'B`; the identity where that is not finite.
     fn new(gram: &[Vec<f64>]) -> Self {
-        let largest = gram.iter().enumerate().map(|(i, row)| row[i]).fold(0.0, f64::max);
-        let unit = (SMALLEST_UNIT * largest).max(UNIT);
+        let trace: f64 = gram.iter().enumerate().map(|(i, row)| row[i]).sum();
+        let unit = (SMALLEST_SHARE * trace).max(UNIT);
         let mut factor: Vec<Vec<f64>> = Vec::with_capacity(gram.len());
         for (i, products) in gram.iter().enumerate() {
             let mut row = Vec::with_capacity(i + 1);
@@ -223,11 +225,11 @@ impl LBfgs {
 
     /// Pairs kept at most.
     fn capacity(&self) -> usize {
-        let taken = self.state.first.0.len().div_ceil(2);
+        let taken = self.state.first.0.len();
         self.config
             .memory
             .pairs()
-            .min(self.state.fits.map_or(usize::MAX, |[pairs, _]| pairs.saturating_sub(taken).max(1)))
+            .min(self.state.fits.map_or(usize::MAX, |[vectors, _]| (vectors.saturating_sub(taken) / 2).max(1)))
     }
 
     /// Take the pair of the accepted step into the Gram matrices; the slot it goes to, or `None` where the curvature
@@ -263,8 +265,8 @@ impl LBfgs {
             state.sy[other][slot] = factor * s_y;
         }
         state.factor[slot] = factor;
-        let off = dot(&state.off[slot], &state.off[slot]);
-        (state.sy[slot][slot], state.yy[slot][slot]) = (sy, factor * factor * p.yy - off);
+        let (yy, off) = (factor * factor * p.yy, dot(&state.off[slot], &state.off[slot]));
+        (state.sy[slot][slot], state.yy[slot][slot]) = (sy, (yy - off).max(SMALLEST_SHARE * yy));
         // Al-Baali's b = -a s'g / s'y with s = a d: -a^2 d'g_base / s'y, and d'g_base = d'g - d'y.
         let b = -length * length * (p.gd - p.yd) / sy;
         state.scale[slot] = if b > 0.0 { (1.0 / b).min(1.0) } else { 1.0 };
@@ -331,8 +333,7 @@ impl Direction for LBfgs {
         }
         let vector = (pair_bytes / 2).max(1);
         let gradients = self.config.batch_gradients.min((limit - bytes) / vector);
-        self.state.fits =
-            Some([limit / pair_bytes.max(1), gradients].map(|fits| usize::try_from(fits).unwrap_or(usize::MAX)));
+        self.state.fits = Some([limit / vector, gradients].map(|fits| usize::try_from(fits).unwrap_or(usize::MAX)));
         Ok(())
     }
 
@@ -619,6 +620,7 @@ mod tests {
         };
         assert_eq!(fit(Memory::Pairs(3), 1_000, 7), Ok((3, 7)));
         assert_eq!(fit(Memory::Pairs(3), 649, 7), Ok((3, 6)));
+        assert_eq!(fit(Memory::Pairs(3), 350, 7), Ok((3, 1)));
         assert_eq!(fit(Memory::Pairs(3), 300, 7), Ok((3, 0)));
         // Of `all` there is one pair at least.
         assert_eq!(fit(Memory::ALL, 1_000, 7), Ok((6, 7)));

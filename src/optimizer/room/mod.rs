@@ -478,7 +478,7 @@ impl Room {
         self.parts.kronecker.is_some_and(enough) && self.descent.as_ref().is_some_and(Descent::is_entering)
     }
 
-    /// How many batch gradients are kept of the evaluation under way.
+    /// How many batch gradients are kept of the evaluations up to the one under way.
     fn batch_gradients(&self) -> usize {
         match (&self.descent, self.parts.kronecker) {
             (Some(descent), Some(_)) => descent.batch_gradients(),
@@ -730,7 +730,9 @@ impl Room {
                 let step = self.trial_step();
                 let enough = self.parts.kronecker.is_some_and(|fewest| tally.passes >= fewest);
                 let moments = self.makes_metric() && enough;
-                let (starts, batches) = (self.descent.as_ref().is_some_and(Descent::may_start), self.batch_gradients());
+                let loss = tally.layout.iter().all(|(.., losses)| *losses > 0);
+                let starts = self.descent.as_ref().is_some_and(|descent| descent.may_start(loss));
+                let batches = self.batch_gradients();
                 if batches > 0 {
                     self.whole.close_batches(batches);
                 }
@@ -775,13 +777,17 @@ impl Room {
                 }
                 let (parts, batches) = (self.whole.parts(), self.whole.batches());
                 let gram = sum_contributions(&grams, parts);
-                if let (Some(descent), false) = (&mut self.descent, gram.is_empty()) {
-                    descent.set_batch_gradients(
-                        &gram.chunks_exact(batches.max(1)).map(<[f64]>::to_vec).collect::<Vec<_>>(),
-                    );
-                }
                 let products = sum_contributions(&products, parts);
-                self.close_evaluation(to_products(&products, batches), norm, loss, evaluated);
+                let mut products = to_products(&products, batches);
+                if gram.iter().any(|product| !product.is_finite()) {
+                    // Of one that is no number or too large nothing good comes.
+                    self.whole.forget_batches();
+                    products.batches.clear();
+                } else if let (Some(descent), false) = (&mut self.descent, gram.is_empty()) {
+                    let rows = gram.chunks_exact(batches.max(1)).map(<[f64]>::to_vec);
+                    descent.set_batch_gradients(&rows.collect::<Vec<_>>());
+                }
+                self.close_evaluation(products, norm, loss, evaluated);
             }
         }
     }
@@ -989,5 +995,22 @@ fn to_products(sums: &[f64], batches: usize) -> Products {
             }
         }
         _ => Products { gg: f64::NAN, ..Products::default() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_are_read_in_the_order_in_which_they_are_made() {
+        let sums: Vec<f64> = (0..21).map(f64::from).collect();
+        let read = to_products(&sums, 2);
+        let own = [read.gg, read.gy, read.gd, read.yy, read.yd, read.dd];
+        assert_eq!(own, [0.0, 1.0, 2.0, 4.0, 5.0, 8.0]);
+        assert_eq!(read.batches, [[9.0, 10.0], [11.0, 12.0]]);
+        assert_eq!(read.pairs, [[[13.0, 14.0], [15.0, 16.0]], [[17.0, 18.0], [19.0, 20.0]]]);
+        assert_eq!(to_products(&[3.0], 0), Products { gg: 3.0, ..Products::default() });
+        assert!(!to_products(&[], 0).is_finite());
     }
 }
