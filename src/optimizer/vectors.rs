@@ -244,8 +244,7 @@ mod tests {
     #[test]
     fn batch_gradients_come_before_the_pairs_in_products_directions_and_records() {
         Device::flex().seed(5);
-        let seats = vec![Seat { slot: 0, matrix: [1, N] }];
-        let mut vectors = Vectors::at(seats.clone(), random(1));
+        let mut vectors = Vectors::at(vec![Seat { slot: 0, matrix: [1, N] }], random(1));
         let batches = random(3);
         let gram = vectors.set_batches(batches.clone()).reshape([1, 9]);
         let [a, b, c] = [0, 1, 2].map(|at| values(&batches.clone().narrow(0, at, 1)));

@@ -480,8 +480,8 @@ impl Room {
 
     /// How many batch gradients are kept of the evaluations up to the one under way.
     fn batch_gradients(&self) -> usize {
-        match (&self.descent, self.parts.kronecker) {
-            (Some(descent), Some(_)) => descent.batch_gradients(),
+        match &self.descent {
+            Some(descent) if self.makes_metric() || self.whole.has_kronecker() => descent.batch_gradients(),
             _ => 0,
         }
     }
