@@ -5,9 +5,9 @@
 //!
 //! - `cg`: conjugate gradients with a nearly exact search and Powell's restart.
 //! - `lbfgs`: L-BFGS with 11 pairs and the defaults of the crate.
-//! - `fv`: with the losses in the gradient changes (`function_values`).
-//! - `sw`: with the search of Moré and Thuente. It and `fv` were chosen by the MGH table, the bounds of the latter by both, so
-//!   the shares there flatter them; so was the first trial of all, `2 |f| / |g|^2`.
+//! - `nv`: without the losses in the gradient changes (`function_values`).
+//! - `sw`: with the search of Moré and Thuente. It and `function_values` were chosen by the MGH table, the bounds of the latter
+//!   by both, so the shares there flatter them; so was the first trial of all, `2 |f| / |g|^2`.
 //!
 //! **CUTE.** The published code evaluated `f` functions and `g <= f` gradients and is charged `g + (f - g) / 3`.
 //!
@@ -65,7 +65,7 @@ const fn l_bfgs(strong_wolfe: bool, function_values: bool) -> Method {
 }
 
 const METHODS: [Method; 5] =
-    [Method::ConjugateGradient, l_bfgs(false, false), l_bfgs(false, true), l_bfgs(true, false), l_bfgs(true, true)];
+    [Method::ConjugateGradient, l_bfgs(false, true), l_bfgs(false, false), l_bfgs(true, true), l_bfgs(true, false)];
 
 /// Pairs kept by L-BFGS.
 const MEMORY: u64 = 11;
@@ -77,10 +77,10 @@ impl Method {
     fn name(self) -> &'static str {
         match self {
             Self::ConjugateGradient => "cg",
-            Self::LBfgs { strong_wolfe: false, function_values: false } => "lbfgs",
-            Self::LBfgs { strong_wolfe: false, function_values: true } => "lbfgs fv",
-            Self::LBfgs { strong_wolfe: true, function_values: false } => "lbfgs sw",
-            Self::LBfgs { strong_wolfe: true, function_values: true } => "lbfgs sw fv",
+            Self::LBfgs { strong_wolfe: false, function_values: true } => "lbfgs",
+            Self::LBfgs { strong_wolfe: false, function_values: false } => "lbfgs nv",
+            Self::LBfgs { strong_wolfe: true, function_values: true } => "lbfgs sw",
+            Self::LBfgs { strong_wolfe: true, function_values: false } => "lbfgs sw nv",
         }
     }
 

@@ -57,7 +57,7 @@ for part in $parts; do
       for seed in $seeds; do
         for loss in cross-entropy mse; do
           [[ $loss$seed == mse[12] ]] && continue
-          for config in inner no_batch_gradients last peak slope_5 identity conjugate_gradient; do
+          for config in inner no_batch_gradients no_function_values last peak slope_5 identity conjugate_gradient; do
             run "alternatives/$loss-$config-$seed" vit --seed "$seed" --loss "$loss" --baseline none \
               --config "examples/configs/$config.json"
           done
@@ -139,7 +139,7 @@ for part in $parts; do
     done
   elif [ "$part" = alternatives ]; then
     # Each beside the defaults of the part `digits`.
-    for config in inner no_batch_gradients last slope_5 identity peak conjugate_gradient; do
+    for config in inner no_batch_gradients no_function_values last slope_5 identity peak conjugate_gradient; do
       report runs/digits/ce-? runs/digits/mse-? runs/alternatives/*"-$config-"?
       echo
     done

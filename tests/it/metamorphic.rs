@@ -263,7 +263,11 @@ fn splitting_a_tensor_leaves_the_trajectory_unchanged_but_for_rounding() {
 
 #[test]
 fn reordering_the_fields_leaves_the_trajectory_unchanged_but_for_the_order_of_a_sum_in_f64() {
-    for method in methods() {
+    for mut method in methods() {
+        if method["direction"]["kind"] == "l_bfgs" {
+            // The rounding of losses would be magnified in the pairs.
+            method["direction"]["function_values"] = json!(false);
+        }
         let origin: Vec<f32> = (0..20).map(|i| 0.1 * i as f32).collect();
         let plain = run(&start(&method), Coordinates::split(&origin, &[5, 6, 9]), &driver(1.0, 20), 9);
         let mut model = Coordinates::split(&origin, &[5, 6, 9]);

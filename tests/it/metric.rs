@@ -48,7 +48,8 @@ fn batch_gradients_count_from_the_first_direction_behind_a_pair_wherever_the_pha
             "window": 4,
             "start": start,
             "evaluation": { "check": check },
-            "direction": { "kind": "l_bfgs", "batch_gradients": batch_gradients },
+            // The rounding of losses would be magnified in the pairs.
+            "direction": { "kind": "l_bfgs", "batch_gradients": batch_gradients, "function_values": false },
         });
         losses_with(json, 4)
     };

@@ -253,9 +253,9 @@ fn l_bfgs_in_coefficients_is_l_bfgs_by_two_loops_on_vectors() {
     // The textbook recursion (Nocedal and Wright 2006, algorithm 7.4) along the points our run accepted: the next step
     // must lie on its direction.
     let memory = 4;
-    let l_bfgs = LBfgs::new(&LBfgsConfig { memory: Memory::Pairs(memory as u64), ..Default::default() });
+    let config = LBfgsConfig { memory: Memory::Pairs(memory as u64), function_values: false, ..Default::default() };
     let limits = Limits { tolerance: 1e-6, evaluations: 60, values: true };
-    let run = minimise(&driver, &[1.0; 30], l_bfgs, search(Default::default()), limits);
+    let run = minimise(&driver, &[1.0; 30], LBfgs::new(&config), search(Default::default()), limits);
     let mut points = vec![vec![1.0; 30]];
     points.extend(run.points.clone());
     let g: Vec<Vec<f64>> = points.iter().map(|x| driver(x).1).collect();

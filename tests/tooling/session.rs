@@ -299,7 +299,7 @@ fn code_actions_put_right_what_can_be() {
         (
             "{ \"direction\": { \"kind\": \"l_bfgs\"| } }",
             "Insert the missing keys with their defaults",
-            "{ \"direction\": { \"kind\": \"l_bfgs\", \"batch_gradients\": 100, \"function_values\": false, \"memory\": 100, \"memory_bytes\": 8589934592, \"self_scaling\": false } }",
+            "{ \"direction\": { \"kind\": \"l_bfgs\", \"batch_gradients\": 100, \"function_values\": true, \"memory\": 100, \"memory_bytes\": 8589934592, \"self_scaling\": false } }",
         ),
         (
             "{ \"detector\": { \"kind\": \"any\"| } }",

@@ -33,8 +33,8 @@ pub struct LBfgsConfig {
     /// memory; default false. Source: Al-Baali 1998.
     pub self_scaling: bool,
     /// Multiply each gradient change `y` by `6 (f_old - f + s'g) / s'y - 2`, kept between 1/3 and 3, where the losses resolve
-    /// it: the curvature at the end of the step, by the cubic through losses and slopes at both ends, over the mean one. For
-    /// small fits with few pairs; default false. Source: Biggs 1973; the bounds are this crate's, by experiment.
+    /// it: the curvature at the end of the step, by the cubic through losses and slopes at both ends, over the mean one.
+    /// Without losses it does nothing; default true. Source: Biggs 1973; the bounds are this crate's, by experiment.
     pub function_values: bool,
 }
 
@@ -45,7 +45,7 @@ impl Default for LBfgsConfig {
             memory_bytes: 8 << 30,
             batch_gradients: 100,
             self_scaling: false,
-            function_values: false,
+            function_values: true,
         }
     }
 }
