@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use burn::data::dataloader::DataLoader;
 use burn::module::Module;
-use burn::optim::{AdamConfig, GradientsParams, LBFGSConfig, LineSearchFn, ModuleOptimizer};
+use burn::optim::{AdamConfig, GradientsParams, LBFGSConfig, LineSearchFn, ModuleOptimizer, SgdConfig};
 use burn::tensor::{Device, Tensor};
 use burn::train::{TrainOutput, TrainStep};
 use burn_convexity::{ConvexitySwitching, ConvexitySwitchingConfig, Phase};
@@ -112,8 +112,30 @@ impl Bench {
         times.map(|times| 1e3 * median(times))
     }
 
-    /// Milliseconds of an evaluation of six passes, and of everything in it but forward and backward.
-    fn convex(&self) -> [f64; 2] {
+    /// Six passes: the whole time, and that of everything but forward and backward.
+    fn six<M: TrainStep<Input = ImageBatch> + Module>(
+        &self,
+        model: &mut Option<M>,
+        optim: &mut ModuleOptimizer,
+    ) -> [Duration; 2] {
+        let mut beside = Duration::ZERO;
+        let all = self.time(|| {
+            for _ in 0..6 {
+                *model = model.take().map(|model| {
+                    let grads = TrainStep::step(&model, self.batch.clone()).grads;
+                    self.device.sync().expect("the device works");
+                    let mut model = Some(model);
+                    beside += self.time(|| model = model.take().map(|model| model.optimize(optim, LR.into(), grads)));
+                    model.expect("it was put back")
+                });
+            }
+        });
+        [all, beside]
+    }
+
+    /// Milliseconds of an evaluation of six passes, of everything in it but forward and backward, and of as much in six steps
+    /// of plain gradient descent: what Burn itself takes to hand an optimizer every parameter.
+    fn convex(&self) -> [f64; 3] {
         let switching = ours(
             r#"{ "window": 6, "detector": { "kind": "at_window", "window": 1 }, "safe_resort": { "enabled": false } }"#,
         );
@@ -122,25 +144,15 @@ impl Bench {
         while switching.phase() == Phase::NonConvex {
             model = model.map(|model| step(model, &mut optim, &self.batch));
         }
-        let mut times = [vec![], vec![]];
+        let mut bare = Some(self.model.clone());
+        let mut sgd: ModuleOptimizer = SgdConfig::new().init();
+        let mut times = [vec![], vec![], vec![]];
         // Some evaluations first, to fill the memory beyond its first rooms.
         for round in 0..self.rounds + 8 {
-            let mut optimizer = Duration::ZERO;
-            let all = self.time(|| {
-                for _ in 0..6 {
-                    model = model.take().map(|model| {
-                        let grads = TrainStep::step(&model, self.batch.clone()).grads;
-                        self.device.sync().expect("the device works");
-                        let mut model = Some(model);
-                        optimizer += self
-                            .time(|| model = model.take().map(|model| model.optimize(&mut optim, LR.into(), grads)));
-                        model.expect("it was put back")
-                    });
-                }
-            });
+            let [all, beside] = self.six(&mut model, &mut optim);
+            let [_, floor] = self.six(&mut bare, &mut sgd);
             if round >= 8 {
-                times[0].push(all);
-                times[1].push(optimizer);
+                times.iter_mut().zip([all, beside, floor]).for_each(|(times, time)| times.push(time));
             }
         }
         times.map(|times| 1e3 * median(times))
@@ -217,17 +229,18 @@ fn main() {
     let mut first = None;
     for name in names.split(',') {
         let bench = Bench::new(name);
-        let ([step, adam], [evaluation, optimizer], [own, burn]) = (bench.non_convex(), bench.convex(), bench.l_bfgs());
-        let ratios = [step / adam, optimizer / evaluation, own / burn];
+        let ([step, adam], [own, burn]) = (bench.non_convex(), bench.l_bfgs());
+        let [evaluation, optimizer, sgd] = bench.convex();
+        let ratios = [step / adam, optimizer / evaluation, sgd / evaluation, own / burn];
         first.get_or_insert(ratios);
         let line = json!({
             "model": bench.name, "parameters": bench.model.num_params(), "device": format!("{:?}", bench.device),
             "batch": bench.samples, "step_ms": step, "adam_step_ms": adam, "evaluation_ms": evaluation,
-            "optimizer_ms": optimizer, "l_bfgs_beside_model_ms": own, "burn_l_bfgs_beside_model_ms": burn,
-            "non_convex": ratios[0], "convex": ratios[1], "of_burn_l_bfgs": ratios[2],
+            "optimizer_ms": optimizer, "sgd_ms": sgd, "l_bfgs_beside_model_ms": own, "burn_l_bfgs_beside_model_ms": burn,
+            "non_convex": ratios[0], "convex": ratios[1], "sgd": ratios[2], "of_burn_l_bfgs": ratios[3],
         });
         println!("{line}");
     }
-    let [non_convex, convex, burn] = first.expect("a name at least");
-    println!("overhead: non-convex {non_convex:.3}, convex {convex:.3}, of Burn's L-BFGS {burn:.2}");
+    let [non_convex, convex, sgd, burn] = first.expect("a name at least");
+    println!("overhead: non-convex {non_convex:.3}, convex {convex:.3} (sgd {sgd:.3}), of Burn's L-BFGS {burn:.2}");
 }
