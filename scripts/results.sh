@@ -106,7 +106,8 @@ for part in $parts; do
       for dataset in cifar10 mnist; do large "$dataset" mse vit --model vit-nomlp-wkewq-wvwo --epochs 50; done
       for dataset in cifar10 mnist; do # the first of batch512 here too, which wants a GPU as a whole
         run "large/$dataset-batch512-vit-0" vit --dataset "$dataset" $wide
-      done ;;
+      done
+      run large/cifar10-batch512-l2-0 vit --dataset cifar10 $wide --l2 1e-4 ;;
     batch512) # 10,000 images in 20 steps an epoch
       batch512() { # data set, name, options
         run "batch512/$1-$2" vit --dataset "$1" $wide "${@:3}"

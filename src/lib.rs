@@ -23,9 +23,9 @@
 //! # Words
 //!
 //! A **pass** is one step of Burn's `ModuleOptimizer`. A **window** is the unit in which the detector observes: an epoch
-//! where the loader is tracked, else `window` passes. The **accepted point** is the best the convex phase has committed
+//! where the loader is tracked, one call of an own loop, or else `window` passes. The **accepted point** is the best the convex phase has committed
 //! to, a **trial point** is where it is evaluating. An **evaluation** is loss and gradient of the objective at one point,
-//! over `evaluation.batches` passes during which the parameters stand still. **Cost** counts gradient passes over the
+//! over an epoch or `evaluation.batches` passes, during which the parameters stand still. **Cost** counts gradient passes over the
 //! training set: a minibatch epoch is 1, an evaluation of everything is 1.
 
 pub mod config;

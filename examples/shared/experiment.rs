@@ -60,9 +60,9 @@ pub struct Arguments {
     /// cross-entropy, or mse of the softmax; mse for the published protocols.
     #[arg(long)]
     loss: Option<Loss>,
-    /// Weight decay in the objective of every method.
-    #[arg(long, default_value_t = 0.0)]
-    l2: f64,
+    /// Weight decay in the objective of every method; else that of the configuration.
+    #[arg(long)]
+    l2: Option<f64>,
     /// vit-mlp, vit-nomlp, vit-nomlp-wkewq, vit-nomlp-wkewq-wvwo or vgg5.
     #[arg(long)]
     model: Option<ModelKind>,
@@ -139,7 +139,8 @@ fn run(arguments: &Arguments, defaults: Defaults) -> Result<(), Failure> {
     let network = kind.init(size, &device.clone().autodiff());
     let model = Classifier::new(network, loss).materialize();
     let (train, valid) = (split.train.upload(&device), split.valid.upload(&device));
-    let config = ConvexitySwitchingConfig { l2: arguments.l2, ..config(arguments, epochs)? };
+    let mut config = config(arguments, epochs)?;
+    config.l2 = arguments.l2.unwrap_or(config.l2);
     let out = folder(arguments, kind, loss)?;
     let setup = Setup {
         train: EpochLoader::shuffled(&train, batch_size, arguments.seed)?,

@@ -91,7 +91,7 @@ impl Default for DirectionConfig {
 }
 
 impl DirectionConfig {
-    /// The method itself, which has seen nothing yet.
+    /// The method itself, which has seen nothing yet, of a configuration that is valid.
     pub fn build(&self) -> Box<dyn Direction> {
         match self {
             Self::ConjugateGradient(config) => Box::new(ConjugateGradient::new(config.clone())),
@@ -106,9 +106,9 @@ impl DirectionConfig {
 pub enum LineSearchConfig {
     /// Hager and Zhang's search, which works from derivatives alone and in limited precision.
     HagerZhang(HagerZhangConfig),
-    /// A search for the strong Wolfe conditions.
+    /// Moré and Thuente's search for the strong Wolfe conditions; it needs the loss (`attach`, or an own loop).
     StrongWolfe(StrongWolfeConfig),
-    /// Golden section, the search of the paper; it needs the loss (`track` or `attach`) but no derivative.
+    /// Golden section, the search of the paper; it needs the loss (`attach`, or an own loop) but no derivative.
     GoldenSection(GoldenSectionConfig),
 }
 

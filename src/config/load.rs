@@ -55,7 +55,7 @@ impl ConvexitySwitchingConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Invalid`] with everything that is wrong.
+    /// [`ConfigError::Invalid`] with the first mistake of every part, and once the parts are right with all that the schema finds.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let mut findings = rules::check(self);
         if findings.is_empty() {

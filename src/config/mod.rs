@@ -45,7 +45,7 @@ pub struct ConvexitySwitchingConfig {
     /// Hrycej et al. 2025, Algorithm 1, for the first; the others are this crate's, by experiment.
     pub detector: DetectorConfig,
     /// Length of a window, the unit in which the detector observes, where the loader is not tracked; in passes, at least
-    /// 1; `null`, the default, takes 100 passes and a warning. A tracked loader's window is an epoch. Source: this crate.
+    /// 1; `null`, the default, takes 100 passes and a warning, in an own loop one call. A tracked loader's window is an epoch. Source: this crate.
     #[schemars(range(min = 1))]
     pub window: Option<u64>,
     /// Weight decay as part of the objective of both phases: `l2 / 2` times the squared norm of the parameters is added to
@@ -72,10 +72,11 @@ pub struct ConvexitySwitchingConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationConfig {
     /// Batches an evaluation is the mean of, in passes, at least 1; `null`, the default, takes a window: the whole
-    /// training set where the loader is tracked. Source: this crate.
+    /// training set where the loader is tracked. An own loop's evaluation is always one call. Each evaluation takes the batches that
+    /// come next. Source: this crate.
     #[schemars(range(min = 1))]
     pub batches: Option<u64>,
-    /// Evaluate twice at the point of the swap, tell the difference as an event and allow for it in the line search;
+    /// Evaluate twice at the point of the swap, tell the difference as an event and allow for it in the search `hager_zhang`;
     /// default true. It costs one evaluation and finds dropout, augmentation and evaluations over changing batches.
     /// Source: this crate.
     pub check: bool,
@@ -124,14 +125,14 @@ pub enum MetricConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SafeResortConfig {
-    /// Whether too slow a gain is a reason; default true. A failed search and a loss that is not finite are reasons in any
+    /// Whether too slow a gain, or a gradient norm above its old peak, is a reason; default true. Without it there is no hold-off. A failed search and a loss that is not finite are reasons in any
     /// case. Source: the "safe resort" of Hrycej et al. 2025.
     pub enabled: bool,
-    /// Windows the detector is not asked after a hand-back; at least 1, default 5, doubled at every hand-back. Source:
+    /// Windows after a hand-back in which the detector's verdict does not count; at least 1, default 5, doubled at every hand-back. Source:
     /// this crate.
     #[schemars(range(min = 1))]
     pub hold_off: u64,
-    /// Most windows it is not asked, however many hand-backs there were; at least `hold_off`, default 80. Source: this
+    /// Most windows in which it does not count, however many hand-backs there were; at least `hold_off`, default 80. Source: this
     /// crate.
     #[schemars(range(min = 1))]
     pub max_hold_off: u64,
@@ -165,9 +166,10 @@ impl SafeResortConfig {
 }
 
 impl ConvexitySwitchingConfig {
-    /// The method as published, whatever the defaults become: Adam, the swap at 0.9 of the peak of the gradient norm,
+    /// The method as published: Adam, the swap at 0.9 of the peak of the gradient norm,
     /// then conjugate gradients with a golden-section search (Hrycej et al. 2025, Algorithm 1 and section 3). The beta of
-    /// Polak and Ribière is the likelier of the two the paper cites.
+    /// Polak and Ribière is the likelier of the two the paper cites. What
+    /// is left open has its default, the safe resort among it; in the published experiments the swap was for good.
     pub fn paper() -> Self {
         Self {
             inner: InnerConfig::Adam(InnerAdam::default()),

@@ -17,7 +17,7 @@ pub enum Preset {
     Paper,
     /// Conjugate gradients instead of L-BFGS.
     ConjugateGradient,
-    /// A late swap, an early hand-back and little memory.
+    /// A late swap, an early hand-back and few pairs.
     Careful,
 }
 
@@ -42,7 +42,7 @@ impl Preset {
             Self::Paper => "The method as published: Adam, then conjugate gradients with a golden-section search.",
             Self::ConjugateGradient => {
                 "Adam, then the conjugate gradients and the search of Hager and Zhang: beside the metric four vectors the \
-                 size of the parameters instead of L-BFGS's 200."
+                 size of the parameters, without the up to 300 more of L-BFGS."
             }
             Self::Careful => {
                 "Swaps late, on a smoothed norm that is low three windows in a row, keeps ten pairs, and hands back \

@@ -10,7 +10,7 @@ use crate::error::{ParameterError, StateError};
 const KIND: &str = "loss_plateau";
 
 /// Swap on a plateau: `patience` windows in a row in which the loss never fell below `best - min_gain |best|`. It needs
-/// the loss (`track` or `attach`), and patience is its smoothing. This is the test of PyTorch's `ReduceLROnPlateau` in
+/// the loss (`attach`, or an own loop), and patience is its smoothing. This is the test of PyTorch's `ReduceLROnPlateau` in
 /// relative mode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

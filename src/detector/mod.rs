@@ -43,7 +43,7 @@ pub struct Observation {
     pub batch_norm: f64,
     /// Euclidean norm of the mean of the window's gradients, weighted by batch size where that is known.
     pub mean_norm: f64,
-    /// Mean training loss of the window, weighted by batch size; `None` where nobody shows the optimizer a loss.
+    /// Mean training loss of the window, weighted by batch size, with the penalty of `l2`; `None` where nobody shows the optimizer a loss.
     pub loss: Option<f64>,
     /// The learning rate of the window's last pass.
     pub learning_rate: f64,

@@ -11,7 +11,7 @@ use crate::error::{ParameterError, StateError};
 const KIND: &str = "norm_versus_loss";
 
 /// Swap when the gradient norm falls together with the loss: the least-squares slope of norm against loss over the last
-/// `windows` windows is positive. It needs the loss (`track` or `attach`). Source: Hrycej et al. 2025, section 3 and
+/// `windows` windows is positive. It needs the loss (`attach`, or an own loop). Source: Hrycej et al. 2025, section 3 and
 /// figure 5, which give the idea and no formula.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -84,7 +84,7 @@ pub enum EventKind {
         average: f64,
     },
     /// Two evaluations at the point of the swap differed: dropout, augmentation, evaluations over changing batches. The
-    /// line search allows for the difference.
+    /// search of Hager and Zhang allows for the difference.
     Noise {
         /// Difference of the losses.
         loss: f64,

@@ -104,7 +104,7 @@ impl ConvexitySwitching {
         self.room().refusal().cloned()
     }
 
-    /// The loss at the accepted point of the convex phase, where it is known.
+    /// The loss at the accepted point of the convex phase, with the penalty of `l2`, where it is known.
     pub fn accepted_loss(&self) -> Option<f64> {
         self.room().accepted_loss()
     }
@@ -311,7 +311,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`InitError`] naming every parameter out of its range and every contradiction.
+    /// [`InitError`] with what [`ConvexitySwitchingConfig::validate`] finds, or a contradiction with what was given.
     pub fn build(self) -> Result<ConvexitySwitching, InitError> {
         let config = self.config;
         config.validate()?;
@@ -358,7 +358,7 @@ impl ConvexitySwitchingConfig {
     ///
     /// # Errors
     ///
-    /// [`InitError`] naming every parameter out of its range and every contradiction.
+    /// [`InitError`] with what [`validate`](Self::validate) finds.
     pub fn init(&self) -> Result<ConvexitySwitching, InitError> {
         ConvexitySwitching::builder(self.clone()).build()
     }

@@ -18,7 +18,7 @@ pub struct StepOutcome {
     pub phase: Phase,
     /// How often the closure was called.
     pub evaluations: u64,
-    /// The loss at the point returned; `None` in the non-convex phase, where nothing is read back for it.
+    /// The loss at the point returned, with the penalty of `l2`; `None` in the non-convex phase, where nothing is read back for it.
     pub loss: Option<f64>,
     /// Whether a line search accepted a new point; always true in the non-convex phase.
     pub accepted: bool,
@@ -63,7 +63,8 @@ impl ConvexitySwitching {
     /// `objective` returns loss and gradients at the model it is given, over the whole training set in the convex phase.
     /// The model returned stands at the accepted point, never at a trial point. A window of the detector is one call,
     /// or `window` calls where that is configured: so the closure may serve minibatches until
-    /// the swap, `window` of them an epoch.
+    /// the swap, `window` of them an epoch. An evaluation is one call, hence one batch: the metric `auto` is that of the inner
+    /// optimizer. Where the convex phase is refused the inner optimizer goes on, and [`refusal`](Self::refusal) says why.
     ///
     /// ```no_run
     /// # use burn::{nn::LinearConfig, optim::GradientsParams, tensor::{Device, Tensor}};

@@ -97,7 +97,10 @@ fn it_is_told_in_which_phase_and_what_to_lower() {
     // 33 parameters of 4 bytes.
     let in_phases = [
         of("non-convex", "the batch size"),
-        of("convex", "the batch size or `direction.memory`, of which a pair takes 264 bytes"),
+        of(
+            "convex",
+            "the batch size, `direction.memory`, of which a pair takes 264 bytes, or `direction.batch_gradients`, each of 132",
+        ),
     ];
     assert!(in_phases.iter().all(|panics| *panics > 0), "{told:?}");
     assert_eq!(in_phases.iter().sum::<u64>(), panics, "{told:?}");

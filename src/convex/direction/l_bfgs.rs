@@ -25,7 +25,8 @@ pub struct LBfgsConfig {
     pub memory_bytes: u64,
     /// Gradients of batches kept for the first matrix, `(I + sum_i b_i b_i' / 10)^-1` in the metric made of gradients, each a
     /// vector the size of the parameters; from 0, for the identity, to 10,000, and no more than `memory_bytes` has room for beside
-    /// the pairs, of `all` beside one; default 100. Where there are more batches, neighbours are added together. Source: after the
+    /// the pairs (beside one pair with `memory` `all`); default 100. In any other metric there are none. Where there are more
+    /// batches, neighbours are added together. Source: after the
     /// natural gradient of Le Roux, Manzagol and Bengio 2008; the weight is this crate's, by experiment.
     #[schemars(range(max = 10_000))]
     pub batch_gradients: u64,
@@ -218,7 +219,8 @@ pub struct LBfgs {
 }
 
 impl LBfgs {
-    /// The method with an empty memory.
+    /// The method with an empty memory. The configuration must be [valid](LBfgsConfig::validate): without room for a pair the first
+    /// one panics.
     pub fn new(config: &LBfgsConfig) -> Self {
         Self { config: config.clone(), state: State::default() }
     }

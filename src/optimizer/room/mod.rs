@@ -341,12 +341,15 @@ impl Room {
             Work::Evaluation => ("an evaluation", "the optimizer is as it was before the evaluation"),
             Work::Step => ("the step of a parameter", "go on from the last record"),
         };
-        let pairs = match phase {
-            Phase::NonConvex => String::new(),
-            Phase::Convex => format!(" or `direction.memory`, of which a pair takes {} bytes", 2 * self.vector_bytes()),
+        let vectors = match (phase, self.vector_bytes()) {
+            (Phase::NonConvex, _) => String::new(),
+            (Phase::Convex, vector) => format!(
+                ", `direction.memory`, of which a pair takes {} bytes, or `direction.batch_gradients`, each of {vector}",
+                2 * vector
+            ),
         };
         format!(
-            "a panic in {work} of the {phase} phase: where the device's memory ran out, lower the batch size{pairs}; {after}"
+            "a panic in {work} of the {phase} phase: where the device's memory ran out, lower the batch size{vectors}; {after}"
         )
     }
 
