@@ -132,7 +132,7 @@ fn inners() -> Vec<Value> {
 fn any_direction() -> Vec<Value> {
     let l_bfgs = |memory| json!({ "kind": "l_bfgs", "memory": memory });
     let memories = [json!(1), json!(3), json!("all")].map(l_bfgs);
-    let more = json!({ "kind": "l_bfgs", "self_scaling": true, "function_values": false });
+    let more = json!({ "kind": "l_bfgs", "function_values": false });
     // Fewer than there are batches: neighbours are added together.
     let few = [0, 2, 5].map(|most| json!({ "kind": "l_bfgs", "batch_gradients": most }));
     directions().into_iter().chain(memories).chain([more]).chain(few).collect()

@@ -199,7 +199,8 @@ pub fn directions() -> Vec<Value> {
     let betas =
         ["fletcher_reeves", "polak_ribiere", "polak_ribiere_plus", "hestenes_stiefel", "dai_yuan", "hager_zhang"];
     let conjugate_gradients = betas.map(|beta| json!({ "kind": "conjugate_gradient", "beta": beta }));
-    conjugate_gradients.into_iter().chain([json!({ "kind": "l_bfgs" })]).collect()
+    let l_bfgs = [json!({ "kind": "l_bfgs" }), json!({ "kind": "l_bfgs", "self_scaling": true })];
+    conjugate_gradients.into_iter().chain(l_bfgs).collect()
 }
 
 /// The refusal, which is the one among the optimizer's events.

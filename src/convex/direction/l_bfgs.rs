@@ -30,8 +30,8 @@ pub struct LBfgsConfig {
     /// natural gradient of Le Roux, Manzagol and Bengio 2008; the weight is this crate's, by experiment.
     #[schemars(range(max = 10_000))]
     pub batch_gradients: u64,
-    /// Divide the matrix by `min(1, 1/b)`, `b = -a s'g_old / s'y`, before each update, for small full-batch fits with a long
-    /// memory; default false. Source: Al-Baali 1998.
+    /// Divide the matrix by `min(1, 1/b)`, `b = -a s'g_old / s'y`, before each update but the oldest pair's, for small full-batch
+    /// fits with a long memory; `y` is the one that `function_values` makes; default false. Source: Al-Baali 1998.
     pub self_scaling: bool,
     /// Multiply each gradient change `y` by `6 (f_old - f + s'g) / s'y - 2`, kept between 1/3 and 3, where the losses resolve
     /// it: the curvature at the end of the step, by the cubic through losses and slopes at both ends, over the mean one.
@@ -300,8 +300,9 @@ impl LBfgs {
             s.iter_mut().chain(y).for_each(|c| *c *= factor);
         };
         rescale(gamma, &mut g, &mut s, &mut y);
-        for &i in order {
-            if self.config.self_scaling {
+        for (at, &i) in order.iter().enumerate() {
+            // Of the oldest pair the scale above is already its own.
+            if self.config.self_scaling && at > 0 {
                 rescale(1.0 / scale[i], &mut g, &mut s, &mut y);
             }
             let y_r = g * yg[i] + order.iter().map(|&j| s[j] * sy[j][i] + y[j] * yy[i][j]).sum::<f64>();
@@ -315,7 +316,7 @@ impl LBfgs {
 /// its bounds; 1 where the losses do not tell.
 fn by_values(step: Step, sg: f64, sy: f64) -> f64 {
     match step.decrease {
-        Some(decrease) if 6.0 * step.error <= FACTOR_ERROR * sy => {
+        Some(decrease) if decrease.is_finite() && 6.0 * step.error <= FACTOR_ERROR * sy => {
             (6.0 * (decrease + sg) / sy - 2.0).clamp(1.0 / LARGEST_FACTOR, LARGEST_FACTOR)
         }
         _ => 1.0,
@@ -472,8 +473,8 @@ mod tests {
         let gamma = dot(&first.s, &first.y) / yy.sqrt();
         let unit = |i: usize| std::array::from_fn(|j| if i == j { gamma } else { 0.0 });
         let mut h: Vec<Vector> = (0..N).map(|i| first_matrix_times(batches, &unit(i))).collect();
-        for Update { s, y, scale } in pairs {
-            let factor = if self_scaling { 1.0 / scale } else { 1.0 };
+        for (at, Update { s, y, scale }) in pairs.iter().enumerate() {
+            let factor = if self_scaling && at > 0 { 1.0 / scale } else { 1.0 };
             let hy: Vector = std::array::from_fn(|i| factor * dot(&h[i], y));
             let sy = dot(s, y);
             let yhy = dot(y, &hy);
@@ -498,6 +499,8 @@ mod tests {
             (20, true, true, 0),
             (3, false, false, 3),
             (20, false, false, 9),
+            (3, false, true, 3),
+            (20, false, true, 9),
             (20, true, true, 1),
         ];
         for (memory, self_scaling, function_values, kept) in cases {
@@ -590,7 +593,7 @@ mod tests {
         assert_eq!((factor(Some(100.0), 0.0), factor(Some(-100.0), 0.0)), (LARGEST_FACTOR, 1.0 / LARGEST_FACTOR));
         // An error of 0.15 in the decrease is one of 0.1 in the factor.
         assert!(factor(Some(-7.0), 0.149) > 1.3 && factor(Some(-7.0), 0.151) == 1.0);
-        assert_eq!((factor(None, 0.0), factor(Some(f64::NAN), f64::NAN)), (1.0, 1.0));
+        assert_eq!([factor(None, 0.0), factor(Some(-7.0), f64::NAN), factor(Some(f64::NAN), 0.0)], [1.0; 3]);
     }
 
     #[test]
