@@ -3,7 +3,7 @@
 # that was stopped goes on. At the end their tables take the place of those in RESULTS.md.
 #
 #     scripts/results.sh                # everything, some hours on two cores
-#     scripts/results.sh digits models  # parts: digits, models, alternatives, published, mnist, short, cifar10, swaps, large, batch512
+#     scripts/results.sh digits models  # parts: digits, models, alternatives, published, mnist, short, cifar10, swaps, large, batch512, summary
 #     TABLES=1 scripts/results.sh       # no runs, the tables of those that are there
 #
 # MNIST and CIFAR-10 are looked for in data/ (examples/data/fetch.sh brings them), or where DATA says. BIN names a folder of
@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=${DATA:-data}
-parts=${*:-digits models alternatives published mnist short cifar10 swaps large batch512}
+parts=${*:-digits models alternatives published mnist short cifar10 swaps large batch512 summary}
 seeds="0 1 2"
 
 if [ -z "${BIN:-}" ]; then
@@ -75,6 +75,7 @@ for part in $parts; do
     mnist)
       for seed in $seeds; do
         run "mnist/ce-$seed" vit --dataset mnist --limit 4000 $small --seed "$seed" --epochs 150
+        run "mnist/l2-$seed" vit --dataset mnist --limit 4000 $small --seed "$seed" --epochs 150 --l2 1e-4
       done ;;
     short)
       for seed in $seeds; do
@@ -121,6 +122,7 @@ for part in $parts; do
         batch512 "$dataset" l2-0 --l2 1e-4
       done
       batch512 mnist ce-0 ;;
+    summary) ;; # of the runs of the others
     *) echo "there is no part $part" >&2; exit 1 ;;
   esac
 done
@@ -144,6 +146,8 @@ for part in $parts; do
       report runs/digits/ce-? runs/digits/mse-? runs/alternatives/*"-$config-"?
       echo
     done
+  elif [ "$part" = summary ]; then
+    python3 scripts/summary.py runs/{digits,models,mnist,short,cifar10,large}/*
   else
     report runs/"$part"/*
   fi | python3 scripts/tables.py "$part"

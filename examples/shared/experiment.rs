@@ -150,6 +150,7 @@ fn run(arguments: &Arguments, defaults: Defaults) -> Result<(), Failure> {
         model,
         epochs,
         lr: arguments.lr,
+        l2: config.l2,
         out: out.clone(),
         resume: arguments.resume,
     };

@@ -24,7 +24,7 @@ use serde_json::json;
 use super::data::{EpochLoader, ImageBatch};
 use super::experiment::Failure;
 use super::lines::Lines;
-use super::models::{Classifier, evaluate};
+use super::models::{Classifier, evaluate, squared_norm};
 use super::run::{self, Counters, Method, Swap, TraceRow, TraceWriter};
 
 /// The method's name in summaries.
@@ -44,6 +44,7 @@ pub struct Setup {
     pub model: Classifier,
     pub epochs: usize,
     pub lr: f64,
+    pub l2: f64,
     pub out: PathBuf,
     pub resume: bool,
 }
@@ -124,6 +125,7 @@ impl Setup {
     ) -> Result<Method, Failure> {
         let on_train = evaluate(model, &self.measured)?;
         let on_valid = evaluate(model, &self.valid)?;
+        let penalty = if self.l2 > 0.0 { 0.5 * self.l2 * squared_norm(model) } else { 0.0 };
         let counters = switching.counters();
         let events = switching.events();
         let swap = events.iter().find_map(|event| match &event.kind {
@@ -138,6 +140,7 @@ impl Setup {
             cost: counters.cost,
             seconds,
             train_loss: on_train.loss,
+            penalty,
             train_accuracy: on_train.accuracy,
             valid_loss: on_valid.loss,
             valid_accuracy: on_valid.accuracy,

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use burn::data::dataloader::DataLoader;
 use burn::data::dataset::DatasetError;
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::loss::{CrossEntropyLossConfig, MseLoss, Reduction};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor};
@@ -211,11 +211,23 @@ pub fn evaluate(model: &Classifier, loader: &dyn DataLoader<ImageBatch>) -> Resu
     Ok(Evaluation { loss: loss / items, accuracy: right / items })
 }
 
+/// The sum of the squares of all parameters.
+pub fn squared_norm(model: &impl Module) -> f64 {
+    struct Squares(Vec<Tensor<1>>);
+    impl ModuleVisitor for Squares {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.push(param.val().square().sum());
+        }
+    }
+    let mut squares = Squares(Vec::new());
+    model.visit(&mut squares);
+    Tensor::cat(squares.0, 0).into_data().iter::<f64>().sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::shared::data::{EpochLoader, Images};
-    use burn::module::{ModuleVisitor, Param};
     use burn::tensor::Distribution;
 
     fn parameters(kind: ModelKind, channels: usize, classes: usize) -> usize {

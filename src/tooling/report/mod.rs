@@ -267,6 +267,7 @@ mod tests {
             cost,
             seconds: 1.0,
             train_loss,
+            penalty: 0.0,
             train_accuracy: 1.0,
             valid_loss: 0.5,
             valid_accuracy,
@@ -407,6 +408,30 @@ mod tests {
         assert!(text.starts_with("mnist, vgg5 (121,994 parameters), mse:\n\n| method |"), "{text}");
         assert!(text.ends_with(ours), "{text}");
         assert!(!root.path().join("out").exists());
+    }
+
+    #[test]
+    fn a_penalty_adds_the_objective_to_the_table() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = run(&root, "a", 0, json!({}), 1e-3);
+        let path = folder.join("summary.json");
+        let mut summary: Summary = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let table = |summary: &Summary| {
+            summary.save(&path).unwrap();
+            let runs = std::slice::from_ref(&folder);
+            report(&ReportArgs { markdown: true, ..args(&root, runs) }).unwrap().to_string()
+        };
+        assert!(!table(&summary).contains("objective"));
+        // 0.01 and 0.02 beside 0.001 and 0.005; at twice the cost there is nothing to compare with.
+        (summary.methods[0].penalty, summary.methods[1].penalty) = (0.02, 0.005);
+        assert!(table(&summary).contains("| 0.0010 | 1.00e-1 | 0.0060 | - | 1.0000"));
+        summary.methods[1].cost = 4.0;
+        let text = table(&summary);
+        assert!(
+            text.contains("| train loss | of the better Adam's | objective | objective of the better Adam's | train")
+        );
+        assert!(text.contains("| adam | 1 | 4 | 0.0100 | - | 0.0300 | - | 1.0000"), "{text}");
+        assert!(text.contains("| 0.0010 | 1.00e-1 | 0.0060 | 2.00e-1 | 1.0000"), "{text}");
     }
 
     #[test]

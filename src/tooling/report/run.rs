@@ -107,6 +107,10 @@ pub struct Method {
     /// Of the final model, over the whole training set. A loss that is not a number is null in the file.
     #[serde(deserialize_with = "null_is_nan")]
     pub train_loss: f64,
+    /// `l2 / 2` times the squared norm of the final parameters, which makes the objective with the train loss; 0 without
+    /// `l2`.
+    #[serde(default, deserialize_with = "null_is_nan")]
+    pub penalty: f64,
     /// Share of right answers of the final model on the training set.
     pub train_accuracy: f64,
     /// Of the final model, over the whole validation set.
@@ -148,6 +152,13 @@ pub struct Counters {
     pub iterations: usize,
     /// From steepest descent.
     pub restarts: usize,
+}
+
+impl Method {
+    /// What was minimised: the train loss with the penalty.
+    pub fn objective(&self) -> f64 {
+        self.train_loss + self.penalty
+    }
 }
 
 /// JSON has no number for a loss that is not one, so it is written as null.
@@ -264,6 +275,7 @@ mod tests {
             cost,
             seconds: 1.0,
             train_loss,
+            penalty: 0.0,
             train_accuracy: 1.0,
             valid_loss: 0.5,
             valid_accuracy: 0.9,
@@ -299,7 +311,7 @@ mod tests {
         let value = serde_json::to_value(summary()).unwrap();
         assert_eq!(keys(&value), sorted("model dataset loss parameters seed device config protocol methods"));
         let method = &value["methods"][0];
-        let expected = "name epochs cost seconds train_loss train_accuracy valid_loss valid_accuracy cost_to_adam \
+        let expected = "name epochs cost seconds train_loss penalty train_accuracy valid_loss valid_accuracy cost_to_adam \
             swap events counters";
         assert_eq!(keys(method), sorted(expected));
         assert_eq!(keys(&method["swap"]), sorted("window cost reason"));
