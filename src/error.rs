@@ -148,6 +148,17 @@ pub enum Refusal {
         /// The part of the configuration that differs.
         part: String,
     },
+    /// The model of the record's checkpoint stands at another point: the accepted one with `attach` and in an own loop, the trial
+    /// point without.
+    #[error(
+        "the optimizer's record was written {} `attach`, whose checkpoints hold another point of the model in the convex phase: \
+         resume {0} it, or from a checkpoint before the swap",
+        if *.attached { "with" } else { "without" }
+    )]
+    RecordPoint {
+        /// Whether the model was wrapped by `attach`, or stepped by an own loop.
+        attached: bool,
+    },
     /// The optimizer's record cannot be read.
     #[error("the optimizer's record cannot be read: {reason}; resume from an older checkpoint")]
     RecordUnreadable {

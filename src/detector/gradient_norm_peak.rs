@@ -135,7 +135,7 @@ impl SwapDetector for GradientNormPeak {
         let low = state.peak > 0.0 && norm <= threshold * state.peak;
         state.low = if low { state.low + 1 } else { 0 };
 
-        if state.low < patience || state.windows < minimum_windows || !low {
+        if state.low < patience || state.windows < minimum_windows {
             return Verdict::Stay;
         }
         Verdict::Swap {

@@ -120,10 +120,9 @@ pub(super) fn carry_out<M: Module>(
         if (next.commit.is_some() && !switching.room().returns()) || driven.accepted.is_none() {
             driven.accepted = Some(driven.trial.clone());
         }
-        driven.trial = apply(switching, optim, lr, driven.trial);
-        if next.step == 0.0 {
-            driven.accepted = None;
-        }
+        // Back to the accepted point by its own copy: what the user froze meanwhile does not move any more.
+        let back = driven.accepted.take_if(|_| next.step == 0.0);
+        driven.trial = apply(switching, optim, lr, back.unwrap_or(driven.trial));
     }
     let shows_left = switching.room().shows_left();
     // Clones share running statistics, and the inner optimizer's passes go on changing them: this is a copy of its own.

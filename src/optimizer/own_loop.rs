@@ -168,7 +168,8 @@ impl ConvexitySwitching {
             };
             outcome.accepted |= iterated || outcome.phase == Phase::NonConvex;
             let stays_convex = outcome.phase == Phase::Convex && self.phase() == Phase::Convex;
-            if !stays_convex || iterated || self.room().rests() {
+            // A refusal that no parameter came by to carry out leaves the phase as it is.
+            if !stays_convex || iterated || self.room().rests() || self.room().refusal().is_some() {
                 break;
             }
         }

@@ -146,15 +146,20 @@ impl Vectors {
                 None => way,
             };
         }
-        if let Some(Metric::Kronecker(kronecker)) = &mut self.metric {
-            kronecker.forget_inverses();
-        }
+        self.forget_inverses();
         if let Some(coefficients) = &next.direction {
             self.turn(coefficients, next.commit, new.as_ref());
         }
         if next.commit.is_some() {
             self.base = here.unwrap_or_else(|| self.base.clone());
             self.gradient = new;
+        }
+    }
+
+    /// The metric leads into its coordinates and not back any more.
+    pub fn forget_inverses(&mut self) {
+        if let Some(Metric::Kronecker(kronecker)) = &mut self.metric {
+            kronecker.forget_inverses();
         }
     }
 

@@ -78,21 +78,23 @@ impl Whole {
         self.average = Vector::default();
     }
 
-    /// Add `share` times the gradients brought to the sum, and the iterates to the running average, `decay * average + (1 -
-    /// decay) * iterate`; the squared norms of the gradients. Of the gradients, at most so many `batches` are kept.
-    pub fn take_up(&mut self, share: f64, decay: f64, batches: usize) -> Vec<Tensor<1>> {
+    /// Add `share` times the gradients brought, each that of so many batches `summed`, to the sum, and the iterates to the running
+    /// average, `decay * average + (1 - decay) * iterate`; the squared norms of the gradients. Of the gradients, at most so many
+    /// `batches` are kept.
+    pub fn take_up(&mut self, share: f64, summed: f64, decay: f64, batches: usize) -> Vec<Tensor<1>> {
         if self.gradients.is_empty() {
             return Vec::new();
         }
         let gradient = Vector::join(std::mem::take(&mut self.gradients));
         let norms = gradient.0.iter().map(|row| squared_norm(&row.values)).collect();
-        let share_of = |row: Tensor<2>| if share == 1.0 { row } else { row.mul_scalar(share) };
-        let gradient = gradient.map(share_of);
+        let times = |factor: f64| move |row: Tensor<2>| if factor == 1.0 { row } else { row.mul_scalar(factor) };
+        let gradient = gradient.map(times(share));
         if batches > 0 {
-            self.batches.push(gradient.clone(), share, batches);
+            // Several batches whose gradients come as their sum are one larger batch.
+            self.batches.push(gradient.clone(), share * summed, batches);
         }
         self.sum = std::mem::take(&mut self.sum).merge(gradient, |sum, more| sum + more);
-        let moments = Vector::join(std::mem::take(&mut self.moments_brought));
+        let moments = Vector::join(std::mem::take(&mut self.moments_brought)).map(times(summed.powi(-2)));
         self.moments = std::mem::take(&mut self.moments).merge(moments, |sum, more| sum + more);
         let iterate = Vector::join(std::mem::take(&mut self.iterates));
         if !iterate.is_empty() {
@@ -166,14 +168,15 @@ impl Whole {
         self.vectors.iter().any(|vectors| matches!(vectors.metric, Some(Metric::Kronecker(_))))
     }
 
-    /// Take the batch gradients gathered among the vectors, where the metric is made of their moments; their products with each
+    /// Copy the batch gradients gathered among the vectors, where the metric is made of their moments; their products with each
     /// other, row by row of vectors. `None` where a tensor is missing.
     fn take_batches(&mut self) -> Option<Gather> {
         let mut grams = Gather::default();
-        let Batches { closed, .. } = std::mem::take(&mut self.batches);
-        if closed.is_empty() || !self.has_kronecker() {
+        if self.batches.closed.is_empty() || !self.has_kronecker() {
             return Some(grams);
         }
+        // They go when the next evaluation begins: where the descent goes back from the running average, with its own gradients.
+        let closed = &self.batches.closed;
         for vectors in &mut self.vectors {
             let [_, columns] = vectors.base.dims();
             let like = (&vectors.base.device(), vectors.base.dtype());
@@ -259,6 +262,11 @@ impl Whole {
         }
     }
 
+    /// No way to a point given in parameters is wanted any more.
+    pub fn forget_inverses(&mut self) {
+        self.vectors.iter_mut().for_each(Vectors::forget_inverses);
+    }
+
     /// Where a tensor stands after a move by `step`; `root` is that of its metric where it has just brought one.
     pub fn point(&mut self, slot: usize, step: f64, root: Option<&Tensor<2>>) -> Option<Tensor<2>> {
         self.vectors.iter_mut().find_map(|vectors| {
@@ -327,17 +335,17 @@ struct Batches {
 struct Batch {
     /// How many they are.
     count: u64,
-    /// Their shares of the sum over all batches, added up: each gradient was multiplied by its own.
-    share: f64,
+    /// Their weights, added up: each mean gradient was multiplied by its own.
+    weight: f64,
     sum: Vector,
 }
 
 impl Batches {
-    /// Keep a batch's gradient, already times its share. Where that makes more than so many, neighbours are added together.
-    fn push(&mut self, gradient: Vector, share: f64, most: usize) {
+    /// Keep a batch's mean gradient, already times its weight. Where that makes more than so many, neighbours are added together.
+    fn push(&mut self, gradient: Vector, weight: f64, most: usize) {
         // All sums are of as many batches as the first, and the last one grows up to that.
         let full = self.open.first().map_or(1, |first| first.count);
-        let batch = Batch { count: 1, share, sum: gradient };
+        let batch = Batch { count: 1, weight, sum: gradient };
         match self.open.last_mut().filter(|last| last.count < full) {
             Some(last) => last.add(batch),
             None => self.open.push(batch),
@@ -348,14 +356,17 @@ impl Batches {
     /// The evaluation has ended.
     fn close(&mut self, most: usize) {
         let open = std::mem::take(&mut self.open);
-        let shares: f64 = open.iter().map(|batch| batch.share).sum();
+        if open.len() < 2 {
+            return; // Nothing is left of one less the mean.
+        }
+        let weights: f64 = open.iter().map(|batch| batch.weight).sum();
         let add = |total: Vector, sum| total.merge(sum, |total, sum| total + sum);
         let total = open.iter().map(|batch| batch.sum.clone()).reduce(add).unwrap_or_default();
-        let mean = total.map(|total| total.div_scalar(shares));
-        self.closed.extend(open.into_iter().map(|Batch { count, share, sum }| {
+        let mean = total.map(|total| total.div_scalar(weights));
+        self.closed.extend(open.into_iter().map(|Batch { count, weight, sum }| {
             // A tensor without a gradient in some batch has zeros there.
-            let sum = mean.clone().map(|mean| mean.mul_scalar(-share)).merge(sum, |less, sum| sum + less);
-            Batch { count, share, sum }
+            let sum = mean.clone().map(|mean| mean.mul_scalar(-weight)).merge(sum, |less, sum| sum + less);
+            Batch { count, weight, sum }
         }));
         thin(&mut self.closed, most);
     }
@@ -364,13 +375,13 @@ impl Batches {
 impl Batch {
     fn add(&mut self, other: Self) {
         self.count += other.count;
-        self.share += other.share;
+        self.weight += other.weight;
         self.sum = std::mem::take(&mut self.sum).merge(other.sum, |sum, more| sum + more);
     }
 
-    /// As a row with these seats, over the root of its share: all batches have the same variance then.
+    /// As a row with these seats, over the root of its weight: all batches have the same variance then.
     fn row(&self, seats: &[Seat], like: &Tensor<2>) -> Option<Tensor<2>> {
-        Some(self.sum.seated(seats, like)?.div_scalar(self.share.sqrt()))
+        Some(self.sum.seated(seats, like)?.div_scalar(self.weight.sqrt()))
     }
 }
 
@@ -396,7 +407,7 @@ enum Kind {
         closed: bool,
         at: usize,
         count: u64,
-        share: f64,
+        weight: f64,
     },
     Average,
     Waiting,
@@ -434,8 +445,8 @@ impl Whole {
             vector.0.iter().for_each(|row| put(kind, &row.seats, Some(&row.values)));
         }
         for (closed, batches) in [(true, &self.batches.closed), (false, &self.batches.open)] {
-            for (at, Batch { count, share, sum }) in batches.iter().enumerate() {
-                let kind = Kind::Batch { closed, at, count: *count, share: *share };
+            for (at, Batch { count, weight, sum }) in batches.iter().enumerate() {
+                let kind = Kind::Batch { closed, at, count: *count, weight: *weight };
                 sum.0.iter().for_each(|row| put(kind, &row.seats, Some(&row.values)));
             }
         }
@@ -485,13 +496,13 @@ impl Whole {
             match (kind, vectors) {
                 (Kind::Sum, _) => whole.sum.0.push(row),
                 (Kind::Moments, _) => whole.moments.0.push(row),
-                (Kind::Batch { closed, at, count, share }, _) => {
+                (Kind::Batch { closed, at, count, weight }, _) => {
                     let Batches { open, closed: ended } = &mut whole.batches;
                     let batches = if closed { ended } else { open };
                     let known = batches.len();
                     match batches.get_mut(at) {
                         Some(batch) => batch.sum.0.push(row),
-                        None if at == known => batches.push(Batch { count, share, sum: Vector(vec![row]) }),
+                        None if at == known => batches.push(Batch { count, weight, sum: Vector(vec![row]) }),
                         None => return Err(misfit()),
                     }
                 }
@@ -554,7 +565,7 @@ mod tests {
                         whole.bring(Visit { slot, gradient, parameters: None, iterate: None, moments: false });
                     }
                 }
-                whole.take_up(1.0, 0.0, most);
+                whole.take_up(1.0, 1.0, 0.0, most);
             }
             whole.close_batches(most);
         }
@@ -588,12 +599,13 @@ mod tests {
     #[test]
     fn too_many_batch_gradients_are_added_up_to_sums_of_the_same_variance() {
         // Of six batches, as many sums as were asked for at most: pairs, then fours.
-        for (most, counts) in [(6, vec![1; 6]), (5, vec![2, 2, 2]), (3, vec![2, 2, 2]), (2, vec![4, 2]), (1, vec![6])] {
+        // One sum of all is zero, and not kept.
+        for (most, counts) in [(6, vec![1; 6]), (5, vec![2, 2, 2]), (3, vec![2, 2, 2]), (2, vec![4, 2]), (1, vec![])] {
             let whole = kept(&[&[1.0, -1.0, 2.0, -2.0, 3.0, -3.0]], most);
             let kept: Vec<u64> = whole.batches.closed.iter().map(|batch| batch.count).collect();
             assert_eq!(kept, counts, "{most}");
-            let shares: Vec<f64> = whole.batches.closed.iter().map(|batch| batch.share).collect();
-            assert_eq!(shares, counts.iter().map(|count| *count as f64).collect::<Vec<_>>());
+            let weights: Vec<f64> = whole.batches.closed.iter().map(|batch| batch.weight).collect();
+            assert_eq!(weights, counts.iter().map(|count| *count as f64).collect::<Vec<_>>());
         }
         // 1 + 3 and 5 + 7 less twice the mean of 4, over the root of 2.
         let rows = first_of_each(&kept(&[&[1.0, 3.0, 5.0, 7.0]], 2));
@@ -603,14 +615,52 @@ mod tests {
         let mut whole = kept(&[&[1.0, 3.0]], 9);
         for slot in [0, 1] {
             whole.bring(Visit { slot, gradient: row(5.0), parameters: None, iterate: None, moments: false });
-            whole.take_up(0.5, 0.0, 9);
+            whole.take_up(0.5, 1.0, 0.0, 9);
         }
         let again = Whole::restore(whole.save(), &Device::flex()).expect("as it was saved");
-        let of = |batches: &[Batch]| batches.iter().map(|batch| (batch.count, batch.share)).collect::<Vec<_>>();
+        let of = |batches: &[Batch]| batches.iter().map(|batch| (batch.count, batch.weight)).collect::<Vec<_>>();
         assert_eq!((of(&again.batches.open), of(&again.batches.closed)), (vec![(1, 0.5); 2], vec![(1, 1.0); 2]));
         let mut without_the_first = whole.save();
         without_the_first.retain(|(row, _)| !matches!(row.kind, Kind::Batch { at: 0, .. }));
         assert!(Whole::restore(without_the_first, &Device::flex()).is_err());
+    }
+
+    #[test]
+    fn gradients_that_come_as_a_sum_count_as_one_larger_batch() {
+        // Seven batches of the gradients 1 to 7, in passes of three, three and one.
+        let mut summed = Whole::default();
+        let mut meant = Whole::default();
+        for (count, sum) in [(3.0, 6.0), (3.0, 15.0), (1.0, 7.0)] {
+            let visit = |gradient: f64| Visit {
+                slot: 0,
+                gradient: row(gradient),
+                parameters: None,
+                iterate: None,
+                moments: true,
+            };
+            let relative = count / 3.0;
+            summed.bring(visit(sum));
+            summed.take_up(relative / count, count, 0.0, 9);
+            meant.bring(visit(sum / count));
+            meant.take_up(relative, 1.0, 0.0, 9);
+        }
+        let near = |a: Vec<f64>, b: Vec<f64>| {
+            assert!(a.len() == b.len() && !a.is_empty());
+            assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5 * b.abs().max(1.0)), "{a:?} {b:?}");
+        };
+        let flat = |vector: &Vector| vector.0[0].values.to_data().iter::<f64>().collect::<Vec<_>>();
+        near(flat(&summed.moments), flat(&meant.moments));
+        near(flat(&summed.sum), flat(&meant.sum));
+        let first = |whole: &mut Whole| {
+            whole.close_batches(9);
+            let seats = [Seat { slot: 0, matrix: [1, 2] }];
+            let like: Tensor<2> = Tensor::zeros([1, 2], &Device::flex());
+            let rows = whole.batches.closed.iter().map(|batch| batch.row(&seats, &like).expect("the seat"));
+            rows.map(|row| row.to_data().iter::<f64>().next().expect("two")).collect::<Vec<f64>>()
+        };
+        // 2, 5 and 7 with the weights 1, 1 and 1/3, whose mean is 4.
+        near(first(&mut summed), vec![-2.0, 1.0, 3f64.sqrt()]);
+        near(first(&mut meant), vec![-2.0, 1.0, 3f64.sqrt()]);
     }
 
     #[test]

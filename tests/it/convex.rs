@@ -54,6 +54,7 @@ fn the_convex_phase_starts_at_the_better_of_the_last_point_and_the_running_avera
         let json =
             json!({ "window": 6, "detector": swap_at(20), "start": "average", "safe_resort": { "enabled": false } });
         let switching = config(json.clone()).init().expect("valid");
+        let reports = switching.reports();
         let (iterates, _) = run(&switching, lr, 121);
         // By its definition: the first iterate, then one in eight, with weights that soon forget.
         let mut average = iterates[0].clone();
@@ -71,6 +72,14 @@ fn the_convex_phase_starts_at_the_better_of_the_last_point_and_the_running_avera
         assert!((last - expected_last).abs() < 1e-5 * expected_last, "{last} {expected_last}");
         assert!((told - expected).abs() < 1e-4 * expected, "{told} {expected}");
         assert_eq!(told < last, average_wins, "{told} {last}");
+        // The last point is the accepted one until one of the two has been evaluated again.
+        let convex = reports.try_iter().filter(|report| report.phase == Phase::Convex);
+        let told_of: Vec<_> = convex.map(|report| (report.accepted, report.accepted_loss)).take(3).collect();
+        let end = if average_wins { told } else { last };
+        let [(true, Some(first)), (false, Some(second)), (true, Some(third))] = told_of[..] else {
+            panic!("{told_of:?}")
+        };
+        assert!(first == last && second == last && (third - end).abs() < 1e-6 * end, "{told_of:?} {last} {told}");
 
         // The first search starts there.
         let again = config(json).init().expect("valid");

@@ -269,6 +269,35 @@ fn the_plain_drop_in_cannot_tell_the_pass_of_a_layer_thawed_at_its_edge_and_refu
 }
 
 #[test]
+fn a_convex_phase_goes_on_only_where_the_checkpoint_s_point_is_the_same() {
+    let start = || config(json!({ "detector": swap_at(2), "window": 1 })).init().expect("valid");
+    for (passes, phase) in [(14, Phase::Convex), (1, Phase::NonConvex)] {
+        for attached in [true, false] {
+            let before = start();
+            let (mut optim, train) = (ModuleOptimizer::from(before.clone()), loader(60, 60));
+            let (record, weights) = match attached {
+                true => steps(before.attach(Net::new(4, 1)), &mut optim, train.as_ref(), passes),
+                false => steps(Net::new(4, 1), &mut optim, train.as_ref(), passes),
+            };
+            assert_eq!(before.phase(), phase);
+            for attach in [true, false] {
+                let after = start();
+                let mut optim = ModuleOptimizer::from(after.clone()).from_bytes(record.clone()).expect("a record");
+                let weights = ModuleRecord::from_bytes(weights.clone()).expect("a record");
+                match attach {
+                    true => steps(after.attach(Net::new(4, 9)).load_record(weights), &mut optim, train.as_ref(), 2),
+                    false => steps(Net::new(4, 9).load_record(weights), &mut optim, train.as_ref(), 2),
+                };
+                let other = attach != attached && phase == Phase::Convex;
+                let expected = other.then_some(Refusal::RecordPoint { attached });
+                assert_eq!(refused(&after), expected, "{passes} {attached} {attach}");
+                assert_eq!(after.phase() == Phase::NonConvex, other);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_layer_thawed_with_the_resume_ends_the_convex_phase_it_was_not_in() {
     let json = json!({
         "detector": swap_at(2),

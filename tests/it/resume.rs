@@ -481,6 +481,33 @@ fn the_metric_of_the_gradients_is_two_matrices_for_each_matrix_and_one_vector_fo
 }
 
 #[test]
+fn all_evaluations_before_the_first_search_give_batch_gradients_also_where_the_average_is_worse() {
+    let elements = |check: bool, batch_gradients: usize| {
+        let switching = start(&json!({
+            "detector": swap_at(1),
+            "window": 4,
+            "start": "average",
+            "evaluation": { "check": check },
+            "direction": { "kind": "l_bfgs", "batch_gradients": batch_gradients },
+        }));
+        let mut optim: ModuleOptimizer = switching.clone().into();
+        let mut net = switching.attach(Net::new(20, 1));
+        // A window, the last point, the average, the last point again, and a pass of the search.
+        for pass in 0..17 {
+            let output = TrainStep::step(&net, batches()[pass % 4].clone());
+            net = TrainStep::optimize(net, &mut optim, 1e-3.into(), output.grads);
+        }
+        let worse = |kind: &EventKind| matches!(kind, EventKind::Start { last, average } if average > last);
+        assert_eq!(count(&switching, worse), 1, "{:?}", switching.events());
+        elements_of(&optim)[1]
+    };
+    let parameters = values(&Net::new(20, 1)).len();
+    for check in [true, false] {
+        assert_eq!(elements(check, 100) - elements(check, 0), 12 * parameters, "{check}");
+    }
+}
+
+#[test]
 fn conjugate_gradients_keep_at_most_four_vectors_beside_adam_s_two() {
     for attached in [true, false] {
         let mut json = record_config();

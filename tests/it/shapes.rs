@@ -5,7 +5,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer, MultiGradientsParams};
 use burn::tensor::{Tensor, TensorData};
 use burn::train::{Learner, RegressionOutput, TrainOutput, TrainStep};
-use burn_convexity::{ConvexitySwitching, EventKind, Phase, Report};
+use burn_convexity::{ConvexitySwitching, EventKind, Phase, Refusal, Report};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -338,6 +338,68 @@ fn a_parameter_thawed_in_the_convex_phase_ends_it_and_the_next_one_has_it() {
         assert_ne!(values(&net.second.weight), values(&frozen().second.weight), "{name}");
         assert!(mean_loss(&net, 32) < mean_loss(&frozen(), 32), "{name}");
     }
+}
+
+#[test]
+fn a_parameter_frozen_between_trial_points_stays_at_the_accepted_point() {
+    let json = json!({
+        "detector": swap_at(2),
+        "window": 1,
+        "line_search": { "kind": "strong_wolfe" },
+        "safe_resort": { "enabled": false },
+    });
+    let batch = all(32);
+    let mut at_trial_points = 0;
+    for freeze in 8..20 {
+        let switching = start(json.clone());
+        let reports = switching.reports();
+        let (mut net, mut optim) = (switching.attach(Net::new(6, 3)), ModuleOptimizer::from(switching.clone()));
+        for _ in 0..freeze {
+            let output = TrainStep::step(&net, batch.clone());
+            net = TrainStep::optimize(net, &mut optim, 0.3.into(), output.grads);
+        }
+        assert_eq!(switching.phase(), Phase::Convex);
+        at_trial_points += usize::from(reports.try_iter().last().is_some_and(|report| !report.accepted));
+        let (shown, loss) = (values(net.inner()), switching.accepted_loss().expect("a loss"));
+        net = net.map(&mut Thaw(false));
+        let output = TrainStep::step(&net, batch.clone());
+        net = TrainStep::optimize(net, &mut optim, 0.3.into(), output.grads);
+        assert_eq!(hand_backs(&switching).len(), 1, "{:?}", switching.events());
+        assert_eq!(values(net.inner()), shown, "frozen behind {freeze}");
+        assert!((mean_loss(net.inner(), 32) - loss).abs() < 1e-6 * loss.max(1.0));
+    }
+    assert!(at_trial_points > 0);
+}
+
+#[test]
+fn an_own_loop_whose_parameters_are_all_frozen_refuses_and_goes_on() {
+    struct All(bool);
+    impl ModuleMapper for All {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.set_require_grad(self.0)
+        }
+    }
+
+    let (switching, batch) = (start(json!({ "detector": swap_at(2), "window": 1 })), all(32));
+    let mut net = Net::new(6, 3);
+    for _ in 0..6 {
+        (net, _) = switching.step_with(1e-2, net, objective(&batch));
+    }
+    assert_eq!(switching.phase(), Phase::Convex);
+    net = net.map(&mut All(false));
+    for _ in 0..3 {
+        let outcome;
+        (net, outcome) = switching.step_with(1e-2, net, |net| (net.loss(&batch), GradientsParams::new()));
+        assert_eq!((outcome.evaluations, refused(&switching)), (1, Some(Refusal::NoParameters)));
+    }
+    // The inner optimizer goes on with them once they are there again.
+    net = net.map(&mut All(true));
+    let before = values(&net);
+    for _ in 0..3 {
+        (net, _) = switching.step_with(1e-2, net, objective(&batch));
+    }
+    assert_eq!(switching.phase(), Phase::NonConvex);
+    assert_ne!(values(&net), before);
 }
 
 // ---- a parameter of another shape ----

@@ -120,15 +120,13 @@ impl Direction for ConjugateGradient {
         let Some(gg_old) = gg_old.filter(|_| step.length > 0.0) else {
             return Proposal::steepest(products.gg, None);
         };
-        let reason = self.restart_reason(products).or_else(|| {
-            // A zero step gives y = 0 and a beta that is not a number: say so instead of comparing with it.
-            (!self.beta(products, gg_old).is_finite()).then_some(RestartReason::NonDescent)
-        });
+        let beta = self.beta(products, gg_old);
+        // A zero step gives y = 0 and a beta that is not a number: say so instead of comparing with it.
+        let reason = self.restart_reason(products).or((!beta.is_finite()).then_some(RestartReason::NonDescent));
         if reason.is_some() {
             self.state.since_restart = 0;
             return Proposal::steepest(products.gg, reason);
         }
-        let beta = self.beta(products, gg_old);
         Proposal {
             coefficients: Coefficients { gradient: -1.0, direction: beta, ..Coefficients::default() },
             slope: -products.gg + beta * products.gd,

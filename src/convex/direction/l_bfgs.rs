@@ -18,14 +18,15 @@ pub struct LBfgsConfig {
     /// Pairs `(s, y)` kept, each two vectors the size of the parameters; from 1 to 10,000, or `all`; default 100. Source:
     /// Nocedal 1980; the default is this crate's, by experiment.
     pub memory: Memory,
-    /// Bytes the pairs and batch gradients may take, over all tensors; at least 1, default 8 GiB. A number of pairs that would
+    /// Bytes the pairs and batch gradients may take, over all tensors, the latter twice for a moment before the first pair; at
+    /// least 1, default 8 GiB. A number of pairs that would
     /// need more is refused at the swap; `all` keeps the newest that fit, with an event when the first is dropped. Source: this
     /// crate.
     #[schemars(range(min = 1))]
     pub memory_bytes: u64,
     /// Gradients of batches kept for the first matrix, `(I + sum_i b_i b_i' / 10)^-1` in the metric made of gradients, each a
     /// vector the size of the parameters; from 0, for the identity, to 10,000, and no more than `memory_bytes` has room for beside
-    /// the pairs (beside one pair with `memory` `all`); default 100. In any other metric there are none. Where there are more
+    /// the pairs (a quarter of it with `memory` `all`); default 100. In any other metric there are none. Where there are more
     /// batches, neighbours are added together. Source: after the
     /// natural gradient of Le Roux, Manzagol and Bengio 2008; the weight is this crate's, by experiment.
     #[schemars(range(max = 10_000))]
@@ -326,16 +327,17 @@ fn by_values(step: Step, sg: f64, sy: f64) -> f64 {
 impl Direction for LBfgs {
     fn fit(&mut self, pair_bytes: u64) -> Result<(), MemoryLimit> {
         let limit = self.config.memory_bytes;
-        let pairs = match self.config.memory {
-            Memory::Pairs(pairs) => pairs,
-            Memory::All(_) => 1,
+        // Of all pairs three quarters of the room are theirs alone.
+        let (pairs, share) = match self.config.memory {
+            Memory::Pairs(pairs) => (pairs, 1),
+            Memory::All(_) => (1, 4),
         };
         let bytes = pairs.saturating_mul(pair_bytes);
         if bytes > limit {
             return Err(MemoryLimit { pairs, bytes, limit });
         }
         let vector = (pair_bytes / 2).max(1);
-        let gradients = self.config.batch_gradients.min((limit - bytes) / vector);
+        let gradients = self.config.batch_gradients.min((limit - bytes) / vector / share);
         self.state.fits = Some([limit / vector, gradients].map(|fits| usize::try_from(fits).unwrap_or(usize::MAX)));
         Ok(())
     }
@@ -627,9 +629,10 @@ mod tests {
         assert_eq!(fit(Memory::Pairs(3), 649, 7), Ok((3, 6)));
         assert_eq!(fit(Memory::Pairs(3), 350, 7), Ok((3, 1)));
         assert_eq!(fit(Memory::Pairs(3), 300, 7), Ok((3, 0)));
-        // Of `all` there is one pair at least.
-        assert_eq!(fit(Memory::ALL, 1_000, 7), Ok((6, 7)));
-        assert_eq!(fit(Memory::ALL, 299, 7), Ok((1, 3)));
+        // Of `all` there is one pair at least, and three quarters of the rest are for more.
+        assert_eq!(fit(Memory::ALL, 10_000, 7), Ok((96, 7)));
+        assert_eq!(fit(Memory::ALL, 1_000, 7), Ok((8, 4)));
+        assert_eq!(fit(Memory::ALL, 299, 7), Ok((2, 0)));
         assert_eq!(fit(Memory::ALL, 99, 7), Err(MemoryLimit { pairs: 1, bytes: 100, limit: 99 }));
     }
 

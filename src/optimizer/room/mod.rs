@@ -86,6 +86,8 @@ struct Book {
     layout: u32,
     config: Value,
     phase: Phase,
+    /// Whether the model saved beside it is at the accepted point.
+    shows_accepted: bool,
     detector: Value,
     descent: Value,
     pass: u64,
@@ -161,6 +163,7 @@ impl Room {
             layout: record::LAYOUT,
             config: parts.config.clone(),
             phase: Phase::NonConvex,
+            shows_accepted: false,
             detector: Value::Null,
             descent: Value::Null,
             pass: 0,
@@ -348,8 +351,13 @@ impl Room {
                 2 * vector
             ),
         };
+        let metric = match self.makes_metric() || self.whole.has_kronecker() {
+            true => ", or take the `metric` `inner`: that of the gradients has two matrices for each parameter",
+            false => "",
+        };
         format!(
-            "a panic in {work} of the {phase} phase: where the device's memory ran out, lower the batch size{vectors}; {after}"
+            "a panic in {work} of the {phase} phase: where the device's memory ran out, lower the batch size{vectors}{metric}; \
+             {after}"
         )
     }
 
@@ -515,7 +523,8 @@ impl Room {
             Plan::Collect { share, .. } => (share, 0.0),
             Plan::Apply(_) => return,
         };
-        let norms = self.whole.take_up(share, decay, self.batch_gradients());
+        let summed = self.book.tally.layout.last().map_or(1.0, |&(_, summed, ..)| summed);
+        let norms = self.whole.take_up(share, summed, decay, self.batch_gradients());
         if self.book.refusal.is_some() {
             self.whole.forget_average();
         }
@@ -822,7 +831,7 @@ impl Room {
     fn close_window(&mut self, batch_norm: f64, mean_norm: f64, loss: Option<f64>) {
         self.book.windows += 1;
         self.book.gradient_norm = Some(batch_norm);
-        self.book.peak = self.book.peak.max(batch_norm);
+        self.raise_peak(batch_norm);
         self.release(loss);
         let observation = self.observation(batch_norm, mean_norm, loss);
         self.report(observation, None, true);
@@ -857,6 +866,13 @@ impl Room {
         self.book.phase = Phase::Convex;
         self.feed.flags_told = false;
         self.event(EventKind::Swap { reason });
+    }
+
+    /// A norm that is no number or too large says nothing.
+    fn raise_peak(&mut self, norm: f64) {
+        if norm.is_finite() {
+            self.book.peak = self.book.peak.max(norm);
+        }
     }
 
     fn new_descent(&self) -> Descent {
@@ -904,7 +920,7 @@ impl Room {
         notes.into_iter().for_each(|note| self.note(note));
         // The points compared at the start are no climb.
         if next.commit.is_some() && step_length.is_none() {
-            self.book.peak = self.book.peak.max(norm);
+            self.raise_peak(norm);
         }
         let peak = self.book.peak;
         if self.parts.resort.is_some() && next.commit.is_some_and(|step| step > 0.0) && norm > peak {
@@ -914,11 +930,13 @@ impl Room {
         let base = self.descent.as_ref().and_then(Descent::base_value);
         self.release(base);
         let observation = self.observation(norm, norm, loss);
-        self.report(observation, step_length, next.commit.is_some());
+        self.report(observation, step_length, next.commit.is_some() && !self.returns());
         let leaves = matches!(next.outcome, Outcome::HandBack { .. });
         let stays = next.commit.is_none() && next.direction.is_none() && next.step == step && !leaves;
         if !stays {
             self.go(next, evaluated);
+        } else {
+            self.whole.forget_inverses();
         }
     }
 

@@ -94,3 +94,10 @@ pub(crate) struct Feed {
     /// Found on the way: why the convex phase cannot begin.
     pub obstacle: Option<Refusal>,
 }
+
+impl Feed {
+    /// Whether the model that is shown, and saved, is at the accepted point.
+    pub fn shows_accepted(&self) -> bool {
+        self.attached || self.own
+    }
+}

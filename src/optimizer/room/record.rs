@@ -4,12 +4,12 @@ use burn::tensor::{Device, TensorData};
 use serde_json::Value;
 
 use super::super::whole::{SavedRow, Whole};
-use super::{Book, EventKind, Room};
+use super::{Book, EventKind, Phase, Room};
 use crate::convex::Descent;
 use crate::error::Refusal;
 
 /// The layout of the record this version writes and reads.
-pub(super) const LAYOUT: u32 = 6;
+pub(super) const LAYOUT: u32 = 7;
 
 /// What one tensor's part of a record carries for all.
 #[derive(Clone, Debug)]
@@ -28,6 +28,7 @@ impl Room {
             true => self.finish_pass(),
             false => self.take_up(),
         }
+        self.book.shows_accepted = self.feed.shows_accepted();
         self.book.detector = self.detector.state();
         self.book.descent = self.descent.as_ref().map_or(Value::Null, Descent::state);
         let mut bytes = Vec::new();
@@ -58,6 +59,10 @@ impl Room {
         let mut book: Book = value.deserialized().map_err(|error| unreadable(error.to_string()))?;
         if let Some(part) = difference(&book.config, &self.parts.config) {
             return Err(Refusal::RecordConfig { part });
+        }
+        let elsewhere = book.phase == Phase::Convex || book.left.is_some();
+        if elsewhere && book.shows_accepted != self.feed.shows_accepted() {
+            return Err(Refusal::RecordPoint { attached: book.shows_accepted });
         }
         let whole = Whole::restore(carried.rows, device).map_err(unreadable)?;
         let restored = |error: crate::error::StateError| unreadable(error.to_string());
