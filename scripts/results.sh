@@ -84,7 +84,9 @@ for part in $parts; do
           --config examples/configs/last.json
       done ;;
     cifar10)
-      run cifar10/ce-0 vit --dataset cifar10 --limit 10000 --model vit-nomlp --batch-size 128 --epochs 120 ;;
+      for seed in $seeds; do
+        run "cifar10/ce-$seed" vit --dataset cifar10 --limit 10000 --model vit-nomlp --batch-size 128 --epochs 120 --seed "$seed"
+      done ;;
     swaps) # the swap at fixed windows, beside the default detector's of the parts digits, mnist, short and cifar10
       mkdir -p runs/swaps
       at() { # window, folder, options
@@ -96,18 +98,20 @@ for part in $parts; do
       for window in 10 30 40 50; do at "$window" short --dataset mnist --limit 4000 $small --epochs 60; done
       at 75 cifar10 --dataset cifar10 --limit 10000 --model vit-nomlp --batch-size 128 --epochs 120 ;;
     large)
-      large() { # data set, loss, program, options
-        run "large/$1-$2-$3-0" "$3" --dataset "$1" --loss "$2" --limit 10000 --batch-size 128 \
-          --device "${LARGE_DEVICE:-flex}" "${@:4}"
+      large() { # name, program, data set, options
+        run "large/$3-$1" "$2" --dataset "$3" --limit 10000 --batch-size 128 --device "${LARGE_DEVICE:-flex}" "${@:4}"
       }
       for dataset in cifar10 mnist; do
-        large "$dataset" cross-entropy vit --model vit-nomlp-wkewq-wvwo --epochs 50
-        large "$dataset" cross-entropy vgg5 --epochs 16
+        large cross-entropy-vit-0 vit "$dataset" --model vit-nomlp-wkewq-wvwo --epochs 50
+        large cross-entropy-vgg5-0 vgg5 "$dataset" --epochs 16
+        large mse-vit-0 vit "$dataset" --loss mse --model vit-nomlp-wkewq-wvwo --epochs 50
       done
-      for dataset in cifar10 mnist; do large "$dataset" mse vit --model vit-nomlp-wkewq-wvwo --epochs 50; done
-      for dataset in cifar10 mnist; do # the first of batch512 here too, which wants a GPU as a whole
-        run "large/$dataset-batch512-vit-0" vit --dataset "$dataset" $wide
-      done
+      for seed in 1 2; do large "cross-entropy-vit-$seed" vit mnist --model vit-nomlp-wkewq-wvwo --epochs 50 --seed "$seed"; done
+      large vgg5-60-0 vgg5 mnist --epochs 60
+      large vgg5-40-0 vgg5 cifar10 --epochs 40
+      # Some of batch512 here too, which wants a GPU as a whole.
+      run large/mnist-batch512-vit-0 vit --dataset mnist $wide
+      for seed in $seeds; do run "large/cifar10-batch512-vit-$seed" vit --dataset cifar10 $wide --seed "$seed"; done
       run large/cifar10-batch512-l2-0 vit --dataset cifar10 $wide --l2 1e-4 ;;
     batch512) # 10,000 images in 20 steps an epoch
       batch512() { # data set, name, options

@@ -38,8 +38,7 @@ for folder in map(pathlib.Path, sys.argv[1:]):
     key += tuple(protocol[name] for name in ("images", "batch_size", "epochs"))
     cases.setdefault(key, []).append(numbers(run))
 
-print("| data, images | model, parameters | objective | batch | cost | seeds | swap at cost | of the better Adam's |"
-      " Adam's end at share of its cost | accuracy beside it, points |")
+print("| data, images | model, parameters | objective | batch | cost | seeds | swap at cost | of Adam's | passed at | accuracy |")
 print("|---|---|---|---|---|---|---|---|---|---|")
 kinds = {"cross-entropy": [], "mse": [], "cross-entropy + l2": []}
 for (dataset, model, loss, l2, parameters, images, batch, epochs), runs in sorted(cases.items()):
