@@ -27,7 +27,13 @@ while [ "$done" -lt "$kills" ]; do
   moment=$((whole * 2 / 3 * RANDOM / 32768))
   sleep "$(printf '%d.%09d' $((moment / 1000000000)) $((moment % 1000000000)))"
   if kill -9 "$pid" 2>/dev/null; then done=$((done + 1)); fi
-  wait "$pid" 2>/dev/null || true
+  status=0
+  wait "$pid" 2>/dev/null || status=$?
+  if [ "$status" -ne 0 ] && [ "$status" -ne 137 ]; then
+    cat "$scratch/output" >&2
+    echo "a run ended with $status after $done kills" >&2
+    exit 1
+  fi
   if grep -q 'goes on from epoch' "$scratch/output"; then resumed=$((resumed + 1)); fi
   # It came to its end: the next kills are those of a new run.
   if [ -e "$scratch/killed/summary.json" ]; then
@@ -35,6 +41,9 @@ while [ "$done" -lt "$kills" ]; do
     rm -rf "$scratch/killed"
   fi
 done
-"$vit" "${options[@]}" --out "$scratch/killed" --resume >"$scratch/output" 2>&1
+if ! "$vit" "${options[@]}" --out "$scratch/killed" --resume >"$scratch/output" 2>&1; then
+  cat "$scratch/output" >&2
+  exit 1
+fi
 python3 scripts/same_end.py "$scratch/undisturbed" "$scratch/killed"
 echo "kills: $done, resumed from a checkpoint after $resumed of them, every end that of the undisturbed run"

@@ -7,7 +7,7 @@
 #     TABLES=1 scripts/results.sh       # no runs, the tables of those that are there
 #
 # MNIST and CIFAR-10 are looked for in data/ (examples/data/fetch.sh brings them), or where DATA says. BIN names a folder of
-# examples that are built already; LARGE_DEVICE the device of the parts `large` and `batch512` (libtorch takes half the time there);
+# programs that are built already, `vit`, `vgg5` and `burn-convexity`; LARGE_DEVICE the device of the parts `large` and `batch512` (libtorch takes half the time there);
 # JOBS how many runs go side by side (2).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,10 +15,19 @@ data=${DATA:-data}
 parts=${*:-digits models alternatives published mnist short cifar10 swaps large batch512 summary}
 seeds="0 1 2"
 
-if [ -z "${BIN:-}" ]; then
-  cargo build --release --features cli --example vit --example vgg5 --bin burn-convexity
-  BIN=target/release/examples
+features=cli
+if [[ ${LARGE_DEVICE:-flex} == libtorch* && -z "${TABLES:-}" ]]; then
+  eval "$(scripts/libtorch.sh)"
+  features=cli,tch
 fi
+if [ -z "${BIN:-}" ]; then
+  cargo build --release --features "$features" --example vit --example vgg5 --bin burn-convexity
+  BIN=target/release/examples
+  reporter=target/release/burn-convexity
+fi
+reporter=${reporter:-$BIN/burn-convexity}
+failures=$(mktemp)
+trap 'rm -f "$failures"' EXIT
 export RAYON_NUM_THREADS=1 OMP_NUM_THREADS=1
 # glibc else gives the large buffers of every operation back to the system, which took half of the processor's time at batches of 512.
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184
@@ -30,7 +39,8 @@ run() { # folder, program, options
   while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-2}" ]; do wait -n; done
   mkdir -p "$out"
   echo "$program --out $out $*"
-  "$BIN/$program" --out "$out" --resume --data-dir "$data" "$@" >"$out/output.txt" 2>&1 || echo "failed: $(tail -n1 "$out/output.txt")" &
+  "$BIN/$program" --out "$out" --resume --data-dir "$data" "$@" >"$out/output.txt" 2>&1 ||
+    echo "failed: $out: $(tail -n1 "$out/output.txt")" | tee -a "$failures" &
 }
 
 small="--width 32 --layers 2"
@@ -135,7 +145,7 @@ wait
 report() { # folders, of which the finished ones count
   local folder finished=()
   for folder; do [ -e "$folder/summary.json" ] && finished+=("$folder"); done
-  [ "${#finished[@]}" -eq 0 ] || target/release/burn-convexity report --markdown "${finished[@]}"
+  [ "${#finished[@]}" -eq 0 ] || "$reporter" report --markdown "${finished[@]}"
 }
 
 for part in $parts; do
@@ -156,3 +166,7 @@ for part in $parts; do
     report runs/"$part"/*
   fi | python3 scripts/tables.py "$part"
 done
+if [ -s "$failures" ]; then
+  echo "$(wc -l <"$failures") runs failed" >&2
+  exit 1
+fi

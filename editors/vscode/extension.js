@@ -34,7 +34,7 @@ exports.activate = async (context) => {
   } catch {
     client = undefined;
     window.showErrorMessage(
-      `${settings.get('command')} does not start. Install it with "cargo install burn-convexity --features cli", or name ` +
+      `${settings.get('command')} does not start. Install it with "cargo install --path . --features cli" in the folder of burn-convexity, or name ` +
         'it in the setting burn-convexity.command; then reload the window.',
     );
   }

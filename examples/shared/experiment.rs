@@ -20,7 +20,7 @@ use super::methods::{self, Setup};
 use super::models::vit::VitConfig;
 use super::models::{Classifier, Loss, ModelKind};
 use super::plots;
-use super::run::{Method, Summary, TraceRow};
+use super::run::{self, Method, Summary, TraceRow};
 
 /// What a run may fail with; the message is meant for the user.
 pub type Failure = Box<dyn std::error::Error>;
@@ -302,7 +302,7 @@ fn claim(arguments: &Arguments, out: &Path, ours: &Value) -> Result<(), Failure>
         Err(_) => {}
     }
     fs::write(out.join(methods::TRACE), "")?;
-    Ok(fs::write(path, serde_json::to_string_pretty(ours)?)?)
+    Ok(run::write_whole(&path, &serde_json::to_string_pretty(ours)?)?)
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ impl Lines {
         let seconds = self.start.elapsed().as_secs_f64();
         let left = seconds / (epoch - before) as f64 * (total - epoch) as f64;
         let last = self.reports.get_mut().unwrap_or_else(PoisonError::into_inner).try_iter().last();
-        let loss = last.as_ref().and_then(|last| last.accepted_loss.or(last.observation.loss));
+        let loss = last.as_ref().and_then(|last| last.data_loss());
         let mut out = std::io::stdout();
         // A reader who has seen enough must not end the training.
         writeln!(

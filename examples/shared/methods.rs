@@ -79,6 +79,9 @@ impl Setup {
     /// The newest epoch whose checkpoint can be read: a killed run may have left torn files behind. Never the last: the
     /// first step reads the optimizer's record, so there has to be one.
     fn checkpoint(&self, name: &str) -> Option<usize> {
+        if !self.resume {
+            return None;
+        }
         let readable = |epoch: &usize| {
             let file = |part: &str| self.part(name, part, *epoch);
             let whole = file("model").exists()
@@ -90,7 +93,7 @@ impl Setup {
             }
             whole
         };
-        (1..self.epochs).rev().find(readable).filter(|_| self.resume)
+        (1..self.epochs).rev().find(readable)
     }
 
     /// Save a checkpoint of an own loop as the Learner does, and keep the last two. A file has its name only when it is
@@ -155,7 +158,7 @@ impl Setup {
                 restarts: counters.restarts as usize,
             },
         };
-        fs::write(self.folder(name).join("finished.json"), serde_json::to_string(&method)?)?;
+        run::write_whole(&self.folder(name).join("finished.json"), &serde_json::to_string(&method)?)?;
         Ok(method)
     }
 }
@@ -290,7 +293,7 @@ fn row(name: &str, epoch: usize, report: &Report, seconds: f64) -> TraceRow {
         },
         batch_norm: report.accepted.then_some(seen.batch_norm),
         mean_norm: report.accepted.then_some(seen.mean_norm),
-        train_loss: report.accepted_loss.or(seen.loss).unwrap_or(f64::NAN) - report.penalty,
+        train_loss: report.data_loss().unwrap_or(f64::NAN),
         valid_loss: None,
         step_length: report.step_length,
         seconds,

@@ -59,18 +59,22 @@ impl<'a> Document<'a> {
     /// A pointer that leads nowhere.
     pub fn focus(mut self, pointer: &str) -> Result<Self, Vec<Diagnostic>> {
         let whole = self.location(self.root.range());
-        for step in steps(pointer) {
+        let nothing = || {
+            let problem = Problem::NothingThere(pointer.to_owned());
+            vec![Diagnostic { location: Some(whole.clone()), path: Path::default(), problem }]
+        };
+        for step in steps(pointer).ok_or_else(nothing)? {
             let found = match self.root {
-                ast::Value::Object(mut object) => object.take(&step).map(|property| property.value),
+                ast::Value::Object(mut object) => {
+                    let at = last(&object, &step);
+                    at.map(|at| object.properties.remove(at).value)
+                }
                 ast::Value::Array(mut array) => {
                     step.parse().ok().filter(|index| *index < array.elements.len()).map(|at| array.elements.remove(at))
                 }
                 _ => None,
             };
-            self.root = found.ok_or_else(|| {
-                let problem = Problem::NothingThere(pointer.to_owned());
-                vec![Diagnostic { location: Some(whole.clone()), path: Path::default(), problem }]
-            })?;
+            self.root = found.ok_or_else(nothing)?;
         }
         Ok(self)
     }
@@ -153,7 +157,8 @@ impl<'a> Document<'a> {
         for step in &path.0 {
             (node, range) = match step {
                 Step::Key(key) => {
-                    let property = node.as_object()?.get(key)?;
+                    let object = node.as_object()?;
+                    let property = &object.properties[last(object, key)?];
                     (&property.value, name(property))
                 }
                 Step::Index(index) => {
@@ -174,9 +179,15 @@ impl<'a> Document<'a> {
     }
 }
 
-/// The steps of a JSON pointer.
-pub(crate) fn steps(pointer: &str) -> impl Iterator<Item = String> {
-    pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"))
+/// The steps of a JSON pointer; `None` of what is none.
+pub(crate) fn steps(pointer: &str) -> Option<impl Iterator<Item = String>> {
+    let is_one = pointer.is_empty() || pointer.starts_with('/');
+    is_one.then(|| pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")))
+}
+
+/// Where the last property of a name stands, which is the one a duplicate leaves standing.
+fn last(object: &ast::Object, key: &str) -> Option<usize> {
+    object.properties.iter().rposition(|property| property.name.as_str() == key)
 }
 
 fn name(property: &ast::ObjectProp) -> jsonc_parser::common::Range {
@@ -207,9 +218,47 @@ fn uncapitalized(message: &str) -> String {
     characters.next().into_iter().flat_map(char::to_lowercase).chain(characters).collect()
 }
 
+/// How many units of a kind come before a place in a text, counted beforehand for every so many bytes: a line may be long.
+pub(crate) struct Units<'a> {
+    text: &'a str,
+    unit: fn(char) -> usize,
+    /// The first character from every so many bytes on, and what comes before it.
+    marks: Vec<(usize, usize)>,
+}
+
+/// Bytes between two marks.
+const STRIDE: usize = 1 << 9;
+
+impl<'a> Units<'a> {
+    /// Count a text in units of which a character has so many.
+    pub fn of(text: &'a str, unit: fn(char) -> usize) -> Self {
+        let (mut marks, mut before) = (Vec::with_capacity(text.len() / STRIDE + 1), 0);
+        for (at, character) in text.char_indices() {
+            if at >= marks.len() * STRIDE {
+                marks.push((at, before));
+            }
+            before += unit(character);
+        }
+        if text.len() >= marks.len() * STRIDE {
+            marks.push((text.len(), before));
+        }
+        Self { text, unit, marks }
+    }
+
+    /// Those between two places.
+    pub fn between(&self, bytes: Range<usize>) -> usize {
+        self.before(bytes.end) - self.before(bytes.start)
+    }
+
+    fn before(&self, offset: usize) -> usize {
+        let (at, before) = self.marks[offset / STRIDE];
+        before + self.text[at..offset].chars().map(self.unit).sum::<usize>()
+    }
+}
+
 /// A text and where its lines begin.
 pub(crate) struct Lines<'a> {
-    text: &'a str,
+    characters: Units<'a>,
     starts: Vec<usize>,
 }
 
@@ -217,14 +266,14 @@ impl<'a> Lines<'a> {
     /// Find the lines of a text.
     pub fn of(text: &'a str) -> Self {
         let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
-        Self { text, starts: std::iter::once(0).chain(breaks).collect() }
+        Self { characters: Units::of(text, |_| 1), starts: std::iter::once(0).chain(breaks).collect() }
     }
 
     /// Line and column of a place in bytes.
     pub fn locate(&self, bytes: Range<usize>) -> Location {
         let line = self.starts.partition_point(|start| *start <= bytes.start);
         let start = self.starts[line - 1];
-        let column = self.text[start..bytes.start].chars().count() + 1;
+        let column = self.characters.between(start..bytes.start) + 1;
         Location { line, column, bytes }
     }
 }

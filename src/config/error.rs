@@ -246,6 +246,16 @@ impl Problem {
         }
     }
 
+    /// Another place that the problem is about, and what it is to it.
+    #[cfg(feature = "cli")]
+    pub(crate) fn other(&self) -> Option<(&Location, &'static str)> {
+        match self {
+            Self::Contradiction { other: Some(other), .. } => Some((other, "the other value")),
+            Self::DuplicateKey { first, .. } => Some((first, "the first of them")),
+            _ => None,
+        }
+    }
+
     /// The name that was probably meant.
     pub fn nearest(&self) -> Option<&str> {
         match self {

@@ -34,6 +34,8 @@ impl ConvexitySwitchingConfig {
     /// );
     /// ```
     pub fn from_json(text: &str, name: &str) -> Result<Self, ConfigError> {
+        // Some editors open a text with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         diagnose(text, "").map_err(|diagnostics| ConfigError::Invalid { name: name.to_owned(), diagnostics })
     }
 

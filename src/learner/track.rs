@@ -12,7 +12,6 @@ use burn::tensor::Device;
 use crate::optimizer::{ConvexitySwitching, Phase};
 
 /// A training loader under [`ConvexitySwitching::track`].
-#[derive(Clone)]
 pub struct TrackedLoader<O> {
     loader: Arc<dyn DataLoader<O>>,
     convex: Option<Arc<dyn DataLoader<O>>>,
@@ -21,6 +20,18 @@ pub struct TrackedLoader<O> {
     epoch_items: usize,
     /// Iterators of this epoch with batches left, over all slices.
     unfinished: Arc<AtomicUsize>,
+}
+
+impl<O> Clone for TrackedLoader<O> {
+    fn clone(&self) -> Self {
+        Self {
+            loader: self.loader.clone(),
+            convex: self.convex.clone(),
+            switching: self.switching.clone(),
+            epoch_items: self.epoch_items,
+            unfinished: self.unfinished.clone(),
+        }
+    }
 }
 
 impl<O> Debug for TrackedLoader<O> {
@@ -53,21 +64,11 @@ impl<O: Send + 'static> TrackedLoader<O> {
     /// Serve another loader in the convex phase, over the same data in larger batches or over a fixed part of it.
     /// With fewer than four batches the metric `auto` is not made of their gradients.
     pub fn convex(self: Arc<Self>, loader: Arc<dyn DataLoader<O>>) -> Arc<Self> {
-        Arc::new(Self { convex: Some(loader), ..Self::clone_parts(&self) })
-    }
-
-    fn clone_parts(&self) -> Self {
-        Self {
-            loader: self.loader.clone(),
-            convex: self.convex.clone(),
-            switching: self.switching.clone(),
-            epoch_items: self.epoch_items,
-            unfinished: self.unfinished.clone(),
-        }
+        Arc::new(Self { convex: Some(loader), ..Self::clone(&self) })
     }
 
     fn map(&self, f: impl Fn(&Arc<dyn DataLoader<O>>) -> Arc<dyn DataLoader<O>>) -> Arc<dyn DataLoader<O>> {
-        Arc::new(Self { loader: f(&self.loader), convex: self.convex.as_ref().map(&f), ..self.clone_parts() })
+        Arc::new(Self { loader: f(&self.loader), convex: self.convex.as_ref().map(&f), ..self.clone() })
     }
 
     fn current(&self) -> &Arc<dyn DataLoader<O>> {

@@ -155,4 +155,17 @@ pub struct Report {
     /// The part of the objective that is `l2 / 2` times the squared norm of the parameters; 0 without `l2`. The data's
     /// loss is the observation's less this.
     pub penalty: f64,
+    /// The same at the accepted point.
+    pub accepted_penalty: f64,
+}
+
+impl Report {
+    /// The data's loss, without the penalty, at the accepted point; the mean over the window's batches where there is none.
+    /// `None` where nobody shows a loss.
+    pub fn data_loss(&self) -> Option<f64> {
+        match self.accepted_loss {
+            Some(loss) => Some(loss - self.accepted_penalty),
+            None => self.observation.loss.map(|loss| loss - self.penalty),
+        }
+    }
 }

@@ -23,13 +23,15 @@ pub(super) fn append(text: &str, tree: &Tree, object: &Node, entries: &[String])
     let firsts = object.properties().first().map(|first| first.key.start);
     let first = firsts.or(object.elements().first().map(|first| first.range.start));
     let inner = &text[object.range.start..first.unwrap_or(object.range.end)];
+    // Behind a comment that ends the last line, before the closing bracket.
+    let close = object.range.end - usize::from(object.closed);
+    let ends_in_comment = tree.last(close).is_some_and(|token| token.kind == TokenKind::LineComment);
     let separator = match first {
         Some(first) if inner.contains('\n') => line_indent(text, first),
         None if inner.contains('\n') => line_indent(text, object.range.start) + "  ",
+        _ if ends_in_comment => line_indent(text, object.range.start) + "  ",
         _ => " ".into(),
     };
-    // Behind a comment that ends the last line, before the closing bracket.
-    let close = object.range.end - usize::from(object.closed);
     let at = object.range.start + text[object.range.start..close].trim_end().len();
     let before = tree.before(close);
     let comma =
@@ -41,23 +43,36 @@ pub(super) fn append(text: &str, tree: &Tree, object: &Node, entries: &[String])
     edits
 }
 
-/// Take out the property of an object whose key begins there, with its comma.
-pub(super) fn remove(tree: &Tree, object: &Node, key: usize) -> Option<Edit> {
+/// Take out the property of an object whose key begins there, with its comma. Comments stay.
+pub(super) fn remove(text: &str, tree: &Tree, object: &Node, key: usize) -> Option<Vec<Edit>> {
     let property = object.properties().iter().find(|property| property.key.start == key)?;
     let Range { start, end } = property.range();
     let comma = |token: &&Token| token.kind == TokenKind::Comma;
-    let range = match tree.before(start).filter(comma) {
-        Some(before) => before.range.start..end,
-        None => start..tree.after(end).filter(comma).map_or(end, |after| after.range.end),
-    };
-    Some((range, String::new()))
+    let cut = |range: Range<usize>| (range, String::new());
+    Some(match tree.before(start).filter(comma) {
+        Some(before) => {
+            // What stands alone on its line goes with the line.
+            let alone = text[end..].trim_start_matches([' ', '\t', '\r']).starts_with('\n');
+            let kept = before.range.end + text[before.range.end..start].trim_end().len();
+            match kept == before.range.end {
+                true => vec![cut(before.range.start..end)],
+                false => vec![cut(before.range.clone()), cut(if alone { kept } else { start }..end)],
+            }
+        }
+        None => vec![cut(start..tree.after(end).filter(comma).map_or(end, |after| after.range.end))],
+    })
+}
+
+/// The line break of a text.
+pub(super) fn line_break(text: &str) -> &'static str {
+    if text.contains("\r\n") { "\r\n" } else { "\n" }
 }
 
 /// A line break and the indentation of the line a place is on.
 fn line_indent(text: &str, at: usize) -> String {
     let line = &text[text[..at].rfind('\n').map_or(0, |end| end + 1)..];
     let indent = &line[..line.len() - line.trim_start_matches([' ', '\t']).len()];
-    format!("\n{indent}")
+    format!("{}{indent}", line_break(text))
 }
 
 /// A text after changes, which are given in its order.
@@ -85,6 +100,9 @@ mod tests {
             ("{ \"a\": 1, }", "{ \"a\": 1, \"b\": 2 }"),
             ("{\n    \"a\": 1 // one\n}", "{\n    \"a\": 1, // one\n    \"b\": 2\n}"),
             ("{\n}", "{\n  \"b\": 2\n}"),
+            ("{ \"a\": 1 // one\n}", "{ \"a\": 1, // one\n  \"b\": 2\n}"),
+            ("{ // none\n}", "{ // none\n  \"b\": 2\n}"),
+            ("{\r\n \"a\": 1\r\n}", "{\r\n \"a\": 1,\r\n \"b\": 2\r\n}"),
         ] {
             let tree = root(text);
             let edits = append(text, &tree, tree.root.as_ref().unwrap(), &["\"b\": 2".into()]);
@@ -101,7 +119,21 @@ mod tests {
             [("a", "{  \"b\": 2, \"c\": 3 }"), ("b", "{ \"a\": 1, \"c\": 3 }"), ("c", "{ \"a\": 1, \"b\": 2 }")]
         {
             let at = object.get(text, key).unwrap().key.start;
-            assert_eq!(apply(text, &[remove(&tree, object, at).unwrap()]), expected);
+            assert_eq!(apply(text, &remove(text, &tree, object, at).unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn a_comment_before_a_key_taken_out_stays() {
+        for (text, expected) in [
+            ("{\n \"a\": 1, // one\n \"b\": 2\n}", "{\n \"a\": 1 // one\n}"),
+            ("{\n \"a\": 1, // one\n \"b\": 2 }", "{\n \"a\": 1 // one\n  }"),
+            ("{ \"a\": 1, /* one */ \"b\": 2 }", "{ \"a\": 1 /* one */  }"),
+        ] {
+            let tree = root(text);
+            let object = tree.root.as_ref().unwrap();
+            let at = object.get(text, "b").unwrap().key.start;
+            assert_eq!(apply(text, &remove(text, &tree, object, at).unwrap()), expected);
         }
     }
 

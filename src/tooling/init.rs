@@ -1,5 +1,6 @@
 //! A file to start from, its schema beside it, and VS Code told of both.
 
+use std::io::ErrorKind;
 use std::path::{Path as FilePath, PathBuf};
 
 use serde_json::json;
@@ -9,6 +10,7 @@ use super::edit;
 use super::shape::Shape;
 use super::tree::{Content, Node, Tree, unquote};
 use super::{PATTERNS, SCHEMA_FILE};
+use crate::config::load::decode;
 use crate::config::{ConfigError, ConvexitySwitchingConfig, Preset};
 
 /// Comments are broken before this column.
@@ -23,19 +25,24 @@ pub(super) fn init(mut path: PathBuf, preset: Preset, vscode: bool, force: bool)
         return Err(format!("{} exists; write over it with --force", path.display()).into());
     }
     let schema = path.with_file_name(SCHEMA_FILE);
-    let mut written = vec![schema.clone(), path.clone()];
-    write(&schema, &schema_text())?;
-    write(&path, &commented(preset))?;
+    let mut files = vec![(schema.clone(), schema_text()), (path, commented(preset))];
     if vscode {
         let settings = PathBuf::from(".vscode/settings.json");
-        let present = std::fs::read_to_string(&settings).unwrap_or_else(|_| "{\n}\n".into());
+        let present = match std::fs::read(&settings) {
+            Ok(bytes) => decode(bytes, &settings)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => "{\n}\n".into(),
+            Err(source) => return Err(ConfigError::Unreadable { path: settings, source }.into()),
+        };
         let changed = with_settings(&present, &schema)
             .ok_or_else(|| format!("{} is no JSON object: put it right, or do without --vscode", settings.display()))?;
-        write(&settings, &changed)?;
-        written.push(settings);
+        files.push((settings, changed));
     }
-    let lines: Vec<String> = written.iter().map(|path| format!("wrote {}\n", path.display())).collect();
-    Ok((lines.concat(), true))
+    let mut lines = String::new();
+    for (path, text) in files {
+        write(&path, &text)?;
+        lines += &format!("wrote {}\n", path.display());
+    }
+    Ok((lines, true))
 }
 
 /// The schema as it is written to files.
@@ -105,7 +112,7 @@ fn wrap(words: &str, width: usize) -> Vec<String> {
 
 /// VS Code's settings with the schema tied to our file names, and these read as JSON with comments.
 fn with_settings(settings: &str, schema: &FilePath) -> Option<String> {
-    let url = format!("./{}", schema.display());
+    let url = format!("{}{}", if schema.is_absolute() { "" } else { "./" }, schema.display());
     if settings.contains(&json!(url).to_string()) {
         return Some(settings.to_owned());
     }
@@ -119,19 +126,26 @@ fn with_settings(settings: &str, schema: &FilePath) -> Option<String> {
 fn insert(text: &str, key: &str, empty: &str, entries: &[String]) -> Option<String> {
     let tree = Tree::of(text);
     let root = tree.root.as_ref().filter(|root| root.closed && matches!(root.content, Content::Object(_)))?;
-    if let Some(property) = root.get(text, key) {
-        let target = property.value.as_ref().filter(|value| value.closed && !value.is_scalar())?;
-        let entries: Vec<String> = entries.iter().filter(|entry| !text.contains(entry.as_str())).cloned().collect();
-        return Some(edit::apply(text, &edit::append(text, &tree, target, &entries)));
+    if root.get(text, key).is_some() {
+        return fill(text, key, entries);
     }
     let property = format!("\"{key}\": {empty}");
-    let text = edit::apply(text, &edit::append(text, &tree, root, &[property]));
-    insert(&text, key, empty, entries)
+    fill(&edit::apply(text, &edit::append(text, &tree, root, &[property])), key, entries)
+}
+
+/// The text with the entries that it lacks added to the list or object at a key that is there.
+fn fill(text: &str, key: &str, entries: &[String]) -> Option<String> {
+    let tree = Tree::of(text);
+    let property = tree.root.as_ref()?.get(text, key)?;
+    let target = property.value.as_ref().filter(|value| value.closed && !value.is_scalar())?;
+    let entries: Vec<String> = entries.iter().filter(|entry| !text.contains(entry.as_str())).cloned().collect();
+    Some(edit::apply(text, &edit::append(text, &tree, target, &entries)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::document::Document;
 
     #[test]
     fn every_starting_file_is_its_preset() {
@@ -153,6 +167,11 @@ mod tests {
             assert!(changed.contains(part), "{part} in {changed}");
         }
         assert_eq!(with_settings(&changed, FilePath::new("s.json")).unwrap(), changed);
+        let commented = "{ \"editor.tabSize\": 2, \"json.schemas\": [ { \"url\": \"x\" } // mine\n ] // all\n}";
+        let changed = with_settings(commented, FilePath::new("/s.json")).unwrap();
+        let read = Document::parse(&changed).ok().unwrap().to_value().0;
+        assert_eq!(read["json.schemas"][1]["url"], "/s.json", "{changed}");
+        assert_eq!(read["files.associations"]["*switching*.json"], "jsonc", "{changed}");
         assert!(with_settings("[]", FilePath::new("s.json")).is_none());
         assert!(with_settings("{}", FilePath::new("s.json")).is_some());
     }

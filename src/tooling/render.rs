@@ -69,12 +69,7 @@ fn human(name: &str, text: &str, diagnostic: &Diagnostic, color: bool) -> String
     };
     let mut snippet = Snippet::source(text).line_start(1).path(name);
     snippet = snippet.annotation(AnnotationKind::Primary.span(place.bytes.clone()).label(label(problem)));
-    let other = match problem {
-        Problem::Contradiction { other: Some(other), .. } => Some((other, "the other value")),
-        Problem::DuplicateKey { first, .. } => Some((first, "the first of them")),
-        _ => None,
-    };
-    if let Some((other, words)) = other {
+    if let Some((other, words)) = problem.other() {
         snippet = snippet.annotation(AnnotationKind::Context.span(other.bytes.clone()).label(words));
     }
     renderer.render(&[title.element(snippet)])

@@ -160,17 +160,25 @@ impl Tree {
 
     /// The value at a JSON pointer.
     pub fn focus(&self, text: &str, pointer: &str) -> Option<&Node> {
-        steps(pointer).try_fold(self.root.as_ref()?, |node, step| match &node.content {
+        steps(pointer)?.try_fold(self.root.as_ref()?, |node, step| match &node.content {
             Content::Object(_) => node.get(text, &step)?.value.as_ref(),
             Content::Array(elements) => elements.get(step.parse::<usize>().ok()?),
             Content::Scalar => None,
         })
     }
 
+    fn until(&self, offset: usize) -> &[Token] {
+        &self.tokens[..self.tokens.partition_point(|token| token.range.end <= offset)]
+    }
+
+    /// The last token before a place.
+    pub fn last(&self, offset: usize) -> Option<&Token> {
+        self.until(offset).last()
+    }
+
     /// The last token before a place that is no comment.
     pub fn before(&self, offset: usize) -> Option<&Token> {
-        let end = self.tokens.partition_point(|token| token.range.end <= offset);
-        self.tokens[..end].iter().rev().find(|token| !token.is_comment())
+        self.until(offset).iter().rev().find(|token| !token.is_comment())
     }
 
     /// The first token from a place on that is no comment.

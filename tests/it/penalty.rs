@@ -2,12 +2,13 @@
 
 use std::cell::Cell;
 
-use burn::optim::GradientsParams;
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
+use burn::train::TrainStep;
 use burn_convexity::{ConvexitySwitching, Phase, Report};
 use serde_json::json;
 
-use crate::support::{Batch, Net, all, config, swap_at, values};
+use crate::support::{Batch, Net, all, config, mean_loss, swap_at, values};
 
 const L2: f64 = 0.3;
 
@@ -76,4 +77,24 @@ fn a_report_tells_the_penalty_apart_from_the_objective() {
         assert!((norm - same).abs() < 1e-2 * same, "{norm} {same}");
         assert_eq!(by_hand.penalty, 0.0);
     }
+}
+
+#[test]
+fn the_data_s_loss_of_a_report_is_that_of_the_accepted_point_at_trial_points_too() {
+    let json = json!({ "window": 1, "detector": swap_at(8), "l2": L2, "start": "last", "line_search": { "kind": "strong_wolfe" } });
+    let switching = config(json).init().expect("valid");
+    let (told, batch) = (switching.reports(), all(60));
+    let (mut net, mut optim) = (switching.attach(Net::new(8, 1)), ModuleOptimizer::from(switching.clone()));
+    let mut trials = 0;
+    for _ in 0..60 {
+        let output = TrainStep::step(&net, batch.clone());
+        net = TrainStep::optimize(net, &mut optim, 0.3.into(), output.grads);
+        let report = told.try_iter().last().expect("a window or an evaluation each");
+        if report.phase == Phase::Convex {
+            let (data, here) = (report.data_loss().expect("shown"), mean_loss(net.inner(), 60));
+            assert!((data - here).abs() < 1e-5, "{data} {here}: {report:?}");
+            trials += usize::from(!report.accepted && (report.penalty - report.accepted_penalty).abs() > 1e-3);
+        }
+    }
+    assert!(trials > 0);
 }

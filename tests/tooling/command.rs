@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use burn_convexity::config::{ConvexitySwitchingConfig, Preset, schema};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::path;
 
@@ -67,7 +67,7 @@ fn check_speaks_to_programs() {
     let folder = path("tests/config/invalid");
     let (_, out, _) = run(&folder, &["check", "--format", "json", "unknown_key.json", "no_json.json"]);
     let found: Value = serde_json::from_str(&out).unwrap();
-    let first = serde_json::json!({
+    let first = json!({
         "file": "unknown_key.json", "line": 4, "column": 5, "end_line": 4, "end_column": 15,
         "path": "detector.treshold", "code": "unknown-key", "suggestion": "threshold",
         "message": "unknown key \"treshold\" in detector (gradient_norm_peak); did you mean \"threshold\"?",
@@ -102,6 +102,35 @@ fn init_writes_what_check_finds_right() {
         assert!(code == 2 && err.contains("switching.json exists"), "{err}");
         assert_eq!(run(folder.path(), &["init", "--force", "runs"]).0, 0);
     }
+}
+
+#[test]
+fn init_leaves_settings_it_cannot_read_and_writes_nothing_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join(".vscode/settings.json");
+    std::fs::create_dir(folder.path().join(".vscode")).unwrap();
+    let init = || run(folder.path(), &["init", "--vscode", "switching.json"]);
+    for (bytes, expected) in [(&b"{ // gr\xf6\xdfe\n}"[..], "UTF-8"), (b"[]", "no JSON object")] {
+        std::fs::write(&settings, bytes).unwrap();
+        let (code, _, err) = init();
+        assert!(code == 2 && err.contains(expected), "{err}");
+        assert_eq!(std::fs::read(&settings).unwrap(), bytes);
+        assert!(!folder.path().join("switching.json").exists());
+    }
+    std::fs::write(&settings, "{ \"editor.tabSize\": 2 // mine\n}").unwrap();
+    assert_eq!(init().0, 0);
+    let text = std::fs::read_to_string(&settings).unwrap();
+    assert!(text.starts_with("{ \"editor.tabSize\": 2, // mine\n  \"json.schemas\": ["), "{text}");
+}
+
+#[test]
+fn check_takes_the_last_of_a_key_and_says_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.json"), "{ \"window\": 5,\n  \"window\": 0 }").unwrap();
+    let (code, out, _) = run(folder.path(), &["check", "--format", "json", "a.json"]);
+    let told: Value = serde_json::from_str(&out).unwrap();
+    let window = told.as_array().unwrap().iter().find(|told| told["code"] == "out-of-range").unwrap();
+    assert_eq!((code, &window["line"], &window["column"]), (1, &json!(2), &json!(13)), "{out}");
 }
 
 #[test]

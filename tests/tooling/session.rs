@@ -329,7 +329,14 @@ fn formatting_and_outline() {
     assert_eq!(named(&symbols[1]), (json!("inner"), json!("sgd")));
     assert_eq!(named(&symbols[1]["children"][0]), (json!("kind"), json!("\"sgd\"")));
     client.open(FILE, "{ \"window\": ");
-    assert_eq!(client.ask("textDocument/formatting", params), Value::Null);
+    assert_eq!(client.ask("textDocument/formatting", params.clone()), Value::Null);
+    // Line ends stay, and what is formatted is left alone.
+    let text = "{\r\n    \"window\": 3, /* a\r\n b */\r\n  \"l2\": 0\r\n}\r\n";
+    client.open(FILE, text);
+    let settled = edited(text, &client.ask("textDocument/formatting", params.clone()));
+    assert_eq!(settled, "{\r\n    \"window\": 3, /* a\r\n b */\r\n    \"l2\": 0\r\n}\r\n");
+    client.open(FILE, &settled);
+    assert_eq!(client.ask("textDocument/formatting", params), json!([]));
     client.stop();
 }
 
@@ -350,6 +357,26 @@ fn only_configurations_are_looked_at_and_each_where_it_stands() {
     let offered = |label: &str| items.as_array().unwrap().iter().any(|item| item["label"] == label);
     // The schema of the file is another's.
     assert!(offered("window") && !offered("$schema"), "{items}");
+    // The address of a file is not its name, settings of other things change nothing, and what is no pointer leads nowhere.
+    client.tell("workspace/didChangeConfiguration", json!({ "settings": {} }));
+    let told = client.open("file:///a/train%20gr%C3%B6%C3%9Fe.json", text);
+    assert_eq!(told["diagnostics"][0]["code"], "unknown-key");
+    client.tell("textDocument/didClose", json!({ "textDocument": { "uri": told["uri"] } }));
+    client.diagnostics();
+    client.tell(
+        "workspace/didChangeConfiguration",
+        json!({ "settings": { "pointers": { "größe*.json": "optimizer" } } }),
+    );
+    (0..3).for_each(|_| drop(client.diagnostics()));
+    let told = client.open("file:///a/gr%C3%B6%C3%9Fe-2.json", text);
+    assert_eq!(told["diagnostics"][0]["code"], "nothing-there");
+    client.tell("textDocument/didClose", json!({ "textDocument": { "uri": told["uri"] } }));
+    client.diagnostics();
+    client.tell(
+        "workspace/didChangeConfiguration",
+        json!({ "settings": { "pointers": { "train*.json": "/optimizer" } } }),
+    );
+    (0..3).for_each(|_| drop(client.diagnostics()));
     // A setting made later counts for what is open.
     client.tell("workspace/didChangeConfiguration", json!({ "settings": { "burn-convexity": { "pointers": {} } } }));
     let told: Vec<Value> = (0..3).map(|_| client.diagnostics()).collect();

@@ -172,9 +172,6 @@ impl Iterator for EpochIterator<'_> {
             return None;
         }
         self.served = batch.end;
-        if self.served == items.len() {
-            self.loader.epoch.fetch_max(self.epoch + 1, Ordering::Relaxed);
-        }
         let (images, targets) = match &self.order {
             Some(order) => {
                 let indices = order.clone().slice(batch);
@@ -186,6 +183,16 @@ impl Iterator for EpochIterator<'_> {
             }
         };
         Some(Ok(ImageBatch { images, targets }))
+    }
+}
+
+impl Drop for EpochIterator<'_> {
+    /// An epoch that was served to its end is over when nobody can ask for it again: one that a resume begins anew in its last
+    /// batch is the same.
+    fn drop(&mut self) {
+        if self.served == self.loader.items.len() {
+            self.loader.epoch.fetch_max(self.epoch + 1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -117,8 +117,9 @@ struct Book {
     peak: f64,
     /// The loss at an accepted point of an earlier convex phase that nothing has reached since.
     left: Option<f64>,
-    /// The penalty's part of the objective when it was last evaluated.
+    /// The penalty's part of the objective when it was last evaluated, and at the accepted point.
     penalty: f64,
+    accepted_penalty: f64,
     gradient_norm: Option<f64>,
     step_length: Option<f64>,
     /// The detector's abstention has been told.
@@ -187,6 +188,7 @@ impl Room {
             peak: 0.0,
             left: None,
             penalty: 0.0,
+            accepted_penalty: 0.0,
             gradient_norm: None,
             step_length: None,
             abstained: false,
@@ -817,6 +819,9 @@ impl Room {
     }
 
     fn report(&mut self, observation: Observation, step_length: Option<f64>, accepted: bool) {
+        if accepted && self.book.left.is_none() {
+            self.book.accepted_penalty = self.book.penalty;
+        }
         let report = Report {
             phase: self.book.phase,
             observation,
@@ -824,6 +829,7 @@ impl Room {
             accepted,
             accepted_loss: self.accepted_loss(),
             penalty: self.book.penalty,
+            accepted_penalty: self.book.accepted_penalty,
         };
         self.reports.retain(|sender| sender.send(report.clone()).is_ok());
     }

@@ -160,7 +160,9 @@ fn distinguish(variants: &[&Value]) -> Vec<String> {
             for at in 0..lists[0].len() {
                 let elements: Vec<_> = lists.iter().map(|list| list.get(at)).collect();
                 // An element of one kind goes by it: `loss_slope.rate`, not `detector.of.1.rate`.
-                let kind = elements[0].and_then(|element| element.get("kind")).and_then(Value::as_str);
+                let kinds: Vec<_> =
+                    elements.iter().map(|element| element.and_then(|element| element.get("kind")?.as_str())).collect();
+                let kind = kinds[0].filter(|kind| kinds.iter().all(|other| *other == Some(kind)));
                 walk(&elements, &kind.map_or_else(|| format!("{path}.{at}"), str::to_owned), found);
             }
             return;

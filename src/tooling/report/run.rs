@@ -4,7 +4,7 @@
 //! The examples, which write it, include this file and `plots.rs` as modules of their own: it needs nothing from the
 //! library, and the library's users need none of it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -154,6 +154,16 @@ pub struct Counters {
     pub restarts: usize,
 }
 
+/// Write a file under another name and give it its own when it is whole, so that a kill leaves no torn one.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, text)?;
+    fs::rename(new, path)
+}
+
 impl Method {
     /// What was minimised: the train loss with the penalty.
     pub fn objective(&self) -> f64 {
@@ -170,10 +180,7 @@ impl Summary {
     /// # Errors
     /// Where the file cannot be written.
     pub fn save(&self, path: &Path) -> io::Result<()> {
-        let mut file = BufWriter::new(File::create(path)?);
-        serde_json::to_writer_pretty(&mut file, self)?;
-        writeln!(file)?;
-        file.flush()
+        write_whole(path, &(serde_json::to_string_pretty(self)? + "\n"))
     }
 
     /// Fills in every method's `cost_to_adam` from the trace, where the run had an Adam to compare

@@ -29,14 +29,15 @@ pub(super) fn actions(text: &str, pointer: &str, range: Range<usize>, diagnostic
         if at.start > range.end || at.end < range.start {
             continue;
         }
-        let mut fix = |title: String, change: Option<(Range<usize>, String)>| {
-            actions.extend(change.map(|change| Action {
+        let mut fix_by = |title: String, changes: Option<Vec<edit::Edit>>| {
+            actions.extend(changes.map(|changes| Action {
                 title,
                 kind: CodeActionKind::QUICKFIX,
                 fixes: Some(diagnostic.clone()),
-                edits: vec![edit(change)],
+                edits: changes.into_iter().map(edit).collect(),
             }));
         };
+        let mut fix = |title: String, change: Option<edit::Edit>| fix_by(title, change.map(|change| vec![change]));
         let around = || tree.root.as_ref().and_then(|root| object_with(root, &at));
         match &diagnostic.problem {
             Problem::UnknownName { nearest: None, valid, .. } => {
@@ -56,7 +57,8 @@ pub(super) fn actions(text: &str, pointer: &str, range: Range<usize>, diagnostic
                     fix(format!("Change to \"{nearest}\""), Some((at.clone(), format!("\"{nearest}\""))));
                 }
                 let key = text[at.clone()].to_owned();
-                fix(format!("Remove {key}"), around().and_then(|object| edit::remove(&tree, object, at.start)));
+                let removed = around().and_then(|object| edit::remove(text, &tree, object, at.start));
+                fix_by(format!("Remove {key}"), removed);
             }
             problem => {
                 if let Some(nearest) = problem.nearest() {

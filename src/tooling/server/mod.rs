@@ -21,6 +21,7 @@ use lsp_types::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::edit;
 use super::format::format;
 use super::tree::Tree;
 use super::{MAX_BYTES, SCHEMA_FILE};
@@ -79,7 +80,7 @@ pub fn serve(connection: &Connection) -> Result<bool, ProtocolError> {
     let mut server = Server {
         connection,
         open: HashMap::new(),
-        pointers: pointers(&params.initialization_options.unwrap_or_default()),
+        pointers: pointers(&params.initialization_options.unwrap_or_default()).unwrap_or_default(),
         snippets: completion.and_then(|completion| completion.completion_item?.snippet_support).unwrap_or(false),
     };
     Ok(server.run())
@@ -164,7 +165,7 @@ impl Server<'_> {
                 reformat(subject.text, &indent)
             }),
             DocumentSymbolRequest::METHOD => respond(request, |params: DocumentSymbolParams| {
-                let subject = self.subject(&params.text_document.uri)?;
+                let subject = self.subject(&params.text_document.uri).filter(Subject::is_readable)?;
                 Some(DocumentSymbolResponse::Nested(symbols::symbols(subject.text, &subject.pointer)))
             }),
             method => {
@@ -199,7 +200,9 @@ impl Server<'_> {
             }
             DidChangeConfiguration::METHOD => {
                 let Some(DidChangeConfigurationParams { settings }) = read(params) else { return };
-                self.pointers = pointers(settings.get(NAME).unwrap_or(&settings));
+                // Settings that say nothing of them leave those of the beginning.
+                let Some(pointers) = pointers(settings.get(NAME).unwrap_or(&settings)) else { return };
+                self.pointers = pointers;
                 self.open.values().for_each(|open| self.publish(open));
             }
             // Saving, tracing and whatever else a client tells changes nothing here.
@@ -224,10 +227,10 @@ impl Server<'_> {
 
     fn subject_of<'s>(&self, open: &'s Open) -> Option<Subject<'s>> {
         let Open { uri, text, .. } = open;
-        let path = uri.path().as_str();
+        let path = uri.path().as_estr().decode().into_string_lossy();
         let name = path.rsplit('/').next().unwrap_or_default();
         let fits = |(pattern, _): &&(String, String)| {
-            matches(pattern, name) || pattern.contains('/') && matches(&format!("*{pattern}"), path)
+            matches(pattern, name) || pattern.contains('/') && matches(&format!("*{pattern}"), &path)
         };
         let pointer = match self.pointers.iter().find(fits) {
             Some((_, pointer)) => pointer.clone(),
@@ -287,12 +290,7 @@ impl Subject<'_> {
 
     fn show(&self, lines: &Lines, diagnostic: &Diagnostic) -> lsp_types::Diagnostic {
         let range = diagnostic.location.as_ref().map(|location| lines.range(location.bytes.clone()));
-        let other = match &diagnostic.problem {
-            Problem::Contradiction { other: Some(other), .. } => Some((other, "the other value")),
-            Problem::DuplicateKey { first, .. } => Some((first, "the first of them")),
-            _ => None,
-        };
-        let related = other.map(|(place, message)| {
+        let related = diagnostic.problem.other().map(|(place, message)| {
             let location = Location::new(self.uri.clone(), lines.range(place.bytes.clone()));
             vec![DiagnosticRelatedInformation { location, message: message.into() }]
         });
@@ -316,7 +314,8 @@ fn reformat(text: &str, indent: &str) -> Option<Vec<TextEdit>> {
     if text.len() > MAX_BYTES || !diagnose(text, "").err().unwrap_or_default().iter().all(is_json) {
         return None;
     }
-    let formatted = format(text, indent);
+    // The line ends of a file stay.
+    let formatted = format(text, indent).replace("\r\n", "\n").replace('\n', edit::line_break(text));
     if formatted == text {
         return Some(Vec::new());
     }
@@ -356,9 +355,9 @@ fn is_cancelled(request: &Request, queue: &VecDeque<Message>) -> bool {
     })
 }
 
-fn pointers(options: &Value) -> Vec<(String, String)> {
-    let pointers = options["pointers"].as_object().into_iter().flatten();
-    pointers.filter_map(|(pattern, pointer)| Some((pattern.clone(), pointer.as_str()?.to_owned()))).collect()
+fn pointers(options: &Value) -> Option<Vec<(String, String)>> {
+    let pointers = options.get("pointers")?.as_object()?.iter();
+    Some(pointers.filter_map(|(pattern, pointer)| Some((pattern.clone(), pointer.as_str()?.to_owned()))).collect())
 }
 
 /// Whether a file is a configuration: its `$schema` says so or, where it has none, its name.

@@ -4,9 +4,12 @@ use std::ops::Range;
 
 use lsp_types::{Position, TextDocumentContentChangeEvent};
 
+use crate::config::document::Units;
+
 /// A text's lines.
 pub(super) struct Lines<'a> {
     text: &'a str,
+    units: Units<'a>,
     starts: Vec<usize>,
 }
 
@@ -20,12 +23,12 @@ impl<'a> Lines<'a> {
             _ => false,
         };
         let breaks = (0..bytes.len()).filter(|at| ends_line(*at)).map(|at| at + 1);
-        Self { text, starts: std::iter::once(0).chain(breaks).collect() }
+        Self { text, units: Units::of(text, char::len_utf16), starts: std::iter::once(0).chain(breaks).collect() }
     }
 
     pub fn position(&self, offset: usize) -> Position {
         let line = self.starts.partition_point(|start| *start <= offset) - 1;
-        let units = self.text[self.starts[line]..offset].encode_utf16().count();
+        let units = self.units.between(self.starts[line]..offset);
         Position::new(line as u32, units as u32)
     }
 
@@ -85,6 +88,17 @@ mod tests {
         assert_eq!(lines.offset(Position::new(0, 99)), text.find('\r').unwrap());
         assert_eq!(lines.offset(Position::new(99, 0)), text.len());
         assert_eq!(lines.offset(Position::new(0, 6)), text.find('ü').unwrap());
+    }
+
+    #[test]
+    fn places_on_a_long_line_are_counted_alike_across_marks() {
+        let text = "aü🦀\u{800}".repeat(700) + "\n" + &"🦀".repeat(300);
+        let lines = Lines::of(&text);
+        for (offset, _) in text.char_indices().chain([(text.len(), ' ')]) {
+            let line = text[..offset].rfind('\n').map_or(0, |end| end + 1);
+            let expected = text[line..offset].encode_utf16().count() as u32;
+            assert_eq!(lines.position(offset), Position::new(u32::from(line > 0), expected), "{offset}");
+        }
     }
 
     #[test]
