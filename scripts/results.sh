@@ -94,9 +94,7 @@ for part in $parts; do
           --config examples/configs/last.json
       done ;;
     cifar10)
-      for seed in $seeds; do
-        run "cifar10/ce-$seed" vit --dataset cifar10 --limit 10000 --model vit-nomlp --batch-size 128 --epochs 120 --seed "$seed"
-      done ;;
+      run cifar10/ce-0 vit --dataset cifar10 --limit 10000 --model vit-nomlp --batch-size 128 --epochs 120 ;;
     swaps) # the swap at fixed windows, beside the default detector's of the parts digits, mnist, short and cifar10
       mkdir -p runs/swaps
       at() { # window, folder, options
