@@ -65,6 +65,18 @@ impl Client {
         self.diagnostics()
     }
 
+    fn close(&mut self, uri: &str) {
+        self.tell("textDocument/didClose", json!({ "textDocument": { "uri": uri } }));
+        assert_eq!(self.diagnostics()["diagnostics"], json!([]));
+    }
+
+    /// Change the pointers; the diagnostics of so many open files come anew.
+    fn point(&mut self, pointers: Value, open: usize) {
+        let settings = json!({ "settings": { "pointers": pointers } });
+        self.tell("workspace/didChangeConfiguration", settings);
+        (0..open).for_each(|_| drop(self.diagnostics()));
+    }
+
     fn change(&mut self, version: i32, changes: Value) -> Value {
         let document = json!({ "uri": FILE, "version": version });
         self.tell("textDocument/didChange", json!({ "textDocument": document, "contentChanges": changes }));
@@ -359,24 +371,13 @@ fn only_configurations_are_looked_at_and_each_where_it_stands() {
     assert!(offered("window") && !offered("$schema"), "{items}");
     // The address of a file is not its name, settings of other things change nothing, and what is no pointer leads nowhere.
     client.tell("workspace/didChangeConfiguration", json!({ "settings": {} }));
-    let told = client.open("file:///a/train%20gr%C3%B6%C3%9Fe.json", text);
-    assert_eq!(told["diagnostics"][0]["code"], "unknown-key");
-    client.tell("textDocument/didClose", json!({ "textDocument": { "uri": told["uri"] } }));
-    client.diagnostics();
-    client.tell(
-        "workspace/didChangeConfiguration",
-        json!({ "settings": { "pointers": { "größe*.json": "optimizer" } } }),
-    );
-    (0..3).for_each(|_| drop(client.diagnostics()));
-    let told = client.open("file:///a/gr%C3%B6%C3%9Fe-2.json", text);
-    assert_eq!(told["diagnostics"][0]["code"], "nothing-there");
-    client.tell("textDocument/didClose", json!({ "textDocument": { "uri": told["uri"] } }));
-    client.diagnostics();
-    client.tell(
-        "workspace/didChangeConfiguration",
-        json!({ "settings": { "pointers": { "train*.json": "/optimizer" } } }),
-    );
-    (0..3).for_each(|_| drop(client.diagnostics()));
+    let (first, second) = ("file:///a/train%20gr%C3%B6%C3%9Fe.json", "file:///a/gr%C3%B6%C3%9Fe-2.json");
+    assert_eq!(client.open(first, text)["diagnostics"][0]["code"], "unknown-key");
+    client.close(first);
+    client.point(json!({ "größe*.json": "optimizer" }), 3);
+    assert_eq!(client.open(second, text)["diagnostics"][0]["code"], "nothing-there");
+    client.close(second);
+    client.point(json!({ "train*.json": "/optimizer" }), 3);
     // A setting made later counts for what is open.
     client.tell("workspace/didChangeConfiguration", json!({ "settings": { "burn-convexity": { "pointers": {} } } }));
     let told: Vec<Value> = (0..3).map(|_| client.diagnostics()).collect();
