@@ -98,3 +98,27 @@ fn the_data_s_loss_of_a_report_is_that_of_the_accepted_point_at_trial_points_too
     }
     assert!(trials > 0);
 }
+
+#[test]
+fn with_l2_no_evaluation_is_a_forward_pass_alone() {
+    for (l2, forward_only) in [(0.0, true), (L2, false)] {
+        let json =
+            json!({ "window": 1, "detector": swap_at(2), "l2": l2, "line_search": { "kind": "golden_section" } });
+        let switching = config(json).init().expect("valid");
+        let (batch, mut net, forward) = (all(60), Net::new(8, 1), Cell::new(0));
+        for _ in 0..6 {
+            let objective = |net: &Net| {
+                let loss = net.loss(&batch);
+                let grads = GradientsParams::from_grads(loss.backward(), net);
+                (loss, grads)
+            };
+            let value = |net: &Net| {
+                forward.set(forward.get() + 1);
+                net.loss(&batch)
+            };
+            (net, _) = switching.step_with_forward(1e-2, net, objective, value);
+        }
+        assert!(switching.counters().gradient_evaluations > 0, "{:?}", switching.events());
+        assert_eq!(forward.get() > 0, forward_only, "{l2}");
+    }
+}
