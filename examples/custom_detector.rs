@@ -11,7 +11,7 @@ use burn_convexity::detector::{Observation, SwapDetector, Verdict};
 use burn_convexity::{ConvexitySwitching, ConvexitySwitchingConfig, EventKind};
 use serde_json::{Value, json};
 
-/// Swap once a given share of a budget is spent without the loss of a window having been halved in it.
+/// Swap once so much is spent without the loss of a window having been halved.
 #[derive(Clone, Debug)]
 struct Patience {
     /// Gradient passes over the training set.

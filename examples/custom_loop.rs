@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [x, y] = [points, values].map(|data| Tensor::<2>::from_data(TensorData::new(data, [512, 1]), &device));
     let mut net = Net { layers: [(1, 32), (32, 32), (32, 1)].map(|(i, o)| LinearConfig::new(i, o).init(&device)) };
 
-    // A window is one call here. The loss of a full batch zigzags under Adam, so the swap has a place of its own.
+    // A window is one call here, and the swap comes behind a fixed one.
     let detector = DetectorConfig::AtWindow(AtWindowConfig { window: 200 });
     let switching = ConvexitySwitchingConfig { detector, ..Default::default() }.init()?;
     // At most: once it has converged nothing moves any more.

@@ -328,7 +328,9 @@ fn burn_s_own_loading_checks_as_ours() {
 fn a_file_with_a_byte_order_mark_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("marked.json");
-    std::fs::write(&file, "\u{feff}{ \"window\": 3 }").unwrap();
+    let marked = "\u{feff}{ \"window\": 3 }";
+    assert_eq!(ConvexitySwitchingConfig::from_json(marked, "marked").unwrap().window, Some(3));
+    std::fs::write(&file, marked).unwrap();
     assert_eq!(ConvexitySwitchingConfig::load(&file).unwrap().window, Some(3));
 }
 

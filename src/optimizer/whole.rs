@@ -170,7 +170,7 @@ impl Whole {
 
     /// Copy the batch gradients gathered among the vectors, where the metric is made of their moments; their products with each
     /// other, row by row of vectors. `None` where a tensor is missing.
-    fn take_batches(&mut self) -> Option<Gather> {
+    fn copy_batches(&mut self) -> Option<Gather> {
         let mut grams = Gather::default();
         if self.batches.closed.is_empty() || !self.has_kronecker() {
             return Some(grams);
@@ -210,7 +210,7 @@ impl Whole {
         } else if diagonal && self.wants_roots() {
             return None;
         }
-        let grams = if starts { self.take_batches()? } else { Gather::default() };
+        let grams = if starts { self.copy_batches()? } else { Gather::default() };
         let [mut norms, mut penalties, mut products, mut lengths] = std::array::from_fn(|_| Gather::default());
         let mut evaluated = Evaluated::default();
         for vectors in &mut self.vectors {

@@ -28,8 +28,7 @@ pub(super) fn append(text: &str, tree: &Tree, object: &Node, entries: &[String])
     let ends_in_comment = tree.last(close).is_some_and(|token| token.kind == TokenKind::LineComment);
     let separator = match first {
         Some(first) if inner.contains('\n') => line_indent(text, first),
-        None if inner.contains('\n') => line_indent(text, object.range.start) + "  ",
-        _ if ends_in_comment => line_indent(text, object.range.start) + "  ",
+        _ if ends_in_comment || inner.contains('\n') => line_indent(text, object.range.start) + "  ",
         _ => " ".into(),
     };
     let at = object.range.start + text[object.range.start..close].trim_end().len();

@@ -238,6 +238,17 @@ mod tests {
     }
 
     #[test]
+    fn an_epoch_begun_anew_while_its_iterator_is_at_its_end_is_the_same() {
+        let loader = EpochLoader::shuffled(&ten(), 4, 7).unwrap();
+        let mut read_ahead = loader.iter();
+        let first: Vec<_> = read_ahead.by_ref().map(|batch| labels(batch.unwrap())).collect();
+        let again = loader.iter();
+        drop(read_ahead);
+        assert_eq!(again.map(|batch| labels(batch.unwrap())).collect::<Vec<_>>(), first);
+        assert_eq!(loader.epoch(), 2);
+    }
+
+    #[test]
     fn an_iterator_dropped_half_way_leaves_the_order_of_its_epoch() {
         let loader = EpochLoader::shuffled(&ten(), 4, 7).unwrap();
         let dropped: Vec<_> = loader.iter().take(2).map(|batch| labels(batch.unwrap())).collect();

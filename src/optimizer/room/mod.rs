@@ -939,10 +939,9 @@ impl Room {
         self.report(observation, step_length, next.commit.is_some() && !self.returns());
         let leaves = matches!(next.outcome, Outcome::HandBack { .. });
         let stays = next.commit.is_none() && next.direction.is_none() && next.step == step && !leaves;
-        if !stays {
-            self.go(next, evaluated);
-        } else {
-            self.whole.forget_inverses();
+        match stays {
+            true => self.whole.forget_inverses(),
+            false => self.go(next, evaluated),
         }
     }
 

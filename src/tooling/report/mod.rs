@@ -368,10 +368,17 @@ mod tests {
         let all = |of: Value| json!({ "detector": { "kind": "all", "of": of } });
         let (one, two) =
             (json!([{ "kind": "never" }]), json!([{ "kind": "never" }, { "kind": "loss_slope", "rate": 1 }]));
-        let folders = [run(&root, "a", 0, all(one), 1e-3), run(&root, "b", 0, all(two), 1e-3)];
-        let families = families(folders.iter().map(|folder| Run::load(folder).unwrap()).collect());
-        let labels: Vec<_> = families[0].experiments.iter().map(|experiment| experiment.label.as_str()).collect();
-        assert_eq!(labels, ["detector.of never", "detector.of never + loss_slope"]);
+        // As many, of which one is another.
+        let three = json!([{ "kind": "never" }, { "kind": "loss_plateau" }]);
+        for (other, expected) in [
+            (one, ["detector.of never", "detector.of never + loss_slope"]),
+            (three, ["detector.of.1 loss_plateau", "detector.of.1 loss_slope"]),
+        ] {
+            let folders = [run(&root, "a", 0, all(other), 1e-3), run(&root, "b", 0, all(two.clone()), 1e-3)];
+            let families = families(folders.iter().map(|folder| Run::load(folder).unwrap()).collect());
+            let labels: Vec<_> = families[0].experiments.iter().map(|experiment| experiment.label.as_str()).collect();
+            assert_eq!(labels, expected);
+        }
     }
 
     #[test]
