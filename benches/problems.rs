@@ -6,8 +6,9 @@
 //! - `cg`: conjugate gradients with a nearly exact search and Powell's restart.
 //! - `lbfgs`: L-BFGS with 11 pairs and the defaults of the crate.
 //! - `nv`: without the losses in the gradient changes (`function_values`).
-//! - `sw`: with the search of Moré and Thuente. It and `function_values` were chosen by the MGH table, the bounds of the latter
-//!   by both, so the shares there flatter them; so was the first trial of all, `2 |f| / |g|^2`.
+//! - `sw`: with the search of Moré and Thuente. It, `function_values`, and the interpolation and `delta` of the search
+//!   of Hager and Zhang were chosen by the MGH table, the bounds of `function_values` by both, so the shares there flatter
+//!   them; so was the first trial of all, `2 |f| / |g|^2`.
 //!
 //! **CUTE.** The published code evaluated `f` functions and `g <= f` gradients and is charged `g + (f - g) / 3`.
 //!

@@ -347,11 +347,11 @@ fn every_accepted_step_satisfies_the_conditions_of_its_search_recomputed_in_f64(
                 checked += 1;
                 let low = |limit: f64| f <= limit + value_noise;
                 let holds = match search["kind"].as_str() {
-                    // Hager and Zhang 2005, (T1) or (T2), with delta 0.1, sigma 0.9, epsilon 1e-6.
+                    // Hager and Zhang 2005, (T1) or (T2), with delta 1e-3, sigma 0.9 on either side, epsilon 1e-6. The slope
+                    // of (T2), (2 delta - 1) phi'(0), is then beyond sigma.
                     Some("hager_zhang") => {
-                        let steep = slope >= 0.9 * slope0 - slope_noise;
-                        let flat = (0.2 - 1.0) * slope0 + slope_noise >= slope;
-                        steep && (low(f0 + 0.1 * slope0) || flat && low(f0 + 1e-6 * f0.abs()))
+                        slope.abs() <= -0.9 * slope0 + slope_noise
+                            && (low(f0 + 1e-3 * slope0) || low(f0 + 1e-6 * f0.abs()))
                     }
                     // The strong Wolfe conditions with c1 1e-4, c2 0.1.
                     Some("strong_wolfe") => low(f0 + 1e-4 * slope0) && slope.abs() <= -0.1 * slope0 + slope_noise,

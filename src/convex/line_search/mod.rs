@@ -103,6 +103,7 @@ pub trait LineSearch: Debug + Send + Sync + 'static {
 
 mod golden_section;
 mod hager_zhang;
+mod interpolation;
 mod replay;
 mod strong_wolfe;
 #[cfg(test)]

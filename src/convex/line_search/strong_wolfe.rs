@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::interpolation::{Sample, between, cubic_minimiser, secant};
 use super::replay::{Line, Replay, midpoint};
 use super::{Decision, LineSearch, Point, SearchFailure};
 use crate::error::{ParameterError, StateError};
@@ -150,19 +151,7 @@ impl LineSearch for StrongWolfe {
     }
 }
 
-/// A step with what is known there.
-#[derive(Clone, Copy)]
-struct Sample {
-    step: f64,
-    value: f64,
-    slope: f64,
-}
-
 impl Sample {
-    fn of(point: Point) -> Option<Self> {
-        Some(Self { step: point.step, value: point.value?, slope: point.slope? })
-    }
-
     /// The same step seen in `psi(t) = phi(t) - phi(0) - c1 phi'(0) t` (eq. (2.1)).
     fn less_promise(self, base: Self, c1: f64) -> Self {
         let promised = c1 * base.slope;
@@ -238,21 +227,13 @@ fn accepts(config: &StrongWolfeConfig, base: Sample, trial: Sample) -> bool {
 
 /// The trial value selection of section 4: from the best point `l`, the trial `t` and the other end `u`.
 fn next_step(l: Sample, t: Sample, u: Option<Sample>, limit: f64) -> f64 {
-    let cubic = cubic_minimiser(l, t);
-    let secant = t.step - t.slope * (t.step - l.step) / (t.slope - l.slope);
-    let far = |step: f64| (step - t.step).abs();
-
-    // Case 1: too high. The cubic, or half way to the quadratic if that is nearer to the best point.
-    if t.value > l.value {
-        let quadratic = quadratic_minimiser(l, t);
-        let cubic_is_near = (cubic - l.step).abs() < (quadratic - l.step).abs();
-        return if cubic_is_near { cubic } else { midpoint(cubic, quadratic) };
-    }
-    // Case 2: lower, beyond a minimum. Whichever is farther from the trial.
-    if t.slope * l.slope < 0.0 {
-        return if far(cubic) >= far(secant) { cubic } else { secant };
+    // Cases 1 and 2: too high, or lower and beyond a minimum.
+    if t.value > l.value || t.slope * l.slope < 0.0 {
+        return between(l, t);
     }
     // Cases 3 and 4: lower, the minimum is ahead; flatter than the best point, or not.
+    let (cubic, secant) = (cubic_minimiser(l, t), secant(l, t));
+    let far = |step: f64| (step - t.step).abs();
     let flatter = t.slope.abs() <= l.slope.abs();
     let ahead = (cubic - t.step) * (t.step - l.step) > 0.0;
     match u {
@@ -274,20 +255,6 @@ fn next_step(l: Sample, t: Sample, u: Option<Sample>, limit: f64) -> f64 {
             step.max(least).min(most).min(limit)
         }
     }
-}
-
-/// The minimiser of the cubic with the values and slopes of two points (Nocedal and Wright 2006, eq. (3.59)).
-fn cubic_minimiser(a: Sample, b: Sample) -> f64 {
-    let width = b.step - a.step;
-    let d1 = a.slope + b.slope - 3.0 * (b.value - a.value) / width;
-    let d2 = (d1 * d1 - a.slope * b.slope).sqrt().copysign(width);
-    b.step - width * (b.slope + d2 - d1) / (b.slope - a.slope + 2.0 * d2)
-}
-
-/// The minimiser of the parabola with two values and the slope of the first point.
-fn quadratic_minimiser(a: Sample, b: Sample) -> f64 {
-    let width = b.step - a.step;
-    a.step + 0.5 * width * a.slope / (a.slope - (b.value - a.value) / width)
 }
 
 #[cfg(test)]
