@@ -116,11 +116,13 @@ for part in $parts; do
       done
       for seed in 1 2; do large "cross-entropy-vit-$seed" vit mnist --model vit-nomlp-wkewq-wvwo --epochs 50 --seed "$seed"; done
       large vgg5-60-0 vgg5 mnist --epochs 60
-      large vgg5-40-0 vgg5 cifar10 --epochs 40
+      for epochs in 40 80; do large "vgg5-$epochs-0" vgg5 cifar10 --epochs "$epochs"; done
+      for model in vit-mlp vit-nomlp-wkewq; do large "$model-0" vit mnist --model "$model" --epochs 60; done
       # Some of batch512 here too, which wants a GPU as a whole.
       run large/mnist-batch512-vit-0 vit --dataset mnist $wide
       for seed in $seeds; do run "large/cifar10-batch512-vit-$seed" vit --dataset cifar10 $wide --seed "$seed"; done
-      run large/cifar10-batch512-l2-0 vit --dataset cifar10 $wide --l2 1e-4 ;;
+      for seed in $seeds; do run "large/cifar10-batch512-l2-$seed" vit --dataset cifar10 $wide --seed "$seed" --l2 1e-4; done
+      run large/cifar10-batch512-l2-1e-3-0 vit --dataset cifar10 $wide --l2 1e-3 ;;
     batch512) # 10,000 images in 20 steps an epoch
       batch512() { # data set, name, options
         run "batch512/$1-$2" vit --dataset "$1" $wide "${@:3}"

@@ -8,8 +8,9 @@ use super::{Book, EventKind, Phase, Room};
 use crate::convex::Descent;
 use crate::error::Refusal;
 
-/// The layout of the record this version writes and reads.
-pub(super) const LAYOUT: u32 = 7;
+/// The layout of the record this version writes and reads. It counts up with the decisions of a search too: one in flight is its list
+/// of trials, which another version would take for those of other steps.
+pub(super) const LAYOUT: u32 = 8;
 
 /// What one tensor's part of a record carries for all.
 #[derive(Clone, Debug)]
