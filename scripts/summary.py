@@ -50,7 +50,7 @@ for (dataset, model, loss, l2, parameters, images, batch, epochs), runs in sorte
     swaps = [swap for *_, swap in runs if swap]
     swap = f"{min(swaps):.0f} to {max(swaps):.0f}" if len(swaps) > 1 and min(swaps) != max(swaps) else f"{swaps[0]:.0f}" if swaps else "-"
     kinds.setdefault(kind, []).append((ratio, reached, points, bool(swaps)))
-    print(f"| {dataset}, {images:,} | {model}, {parameters:,} | {kind} | {batch} | {epochs} | {len(runs)} | {swap} |"
+    print(f"| {dataset}, {images:,} | {model}, {parameters:,} | {kind + f' {l2:g}' if l2 else kind} | {batch} | {epochs} | {len(runs)} | {swap} |"
           f" {ratio:.2g} | {reached:.2f} | {points:+.1f} |")
 for kind, rows in kinds.items():
     for name, some in (("all", rows), ("all that swap", [row for row in rows if row[3]])):
