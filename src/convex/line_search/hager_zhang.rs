@@ -317,7 +317,7 @@ impl Bracketing<'_> {
     /// than a few hundredths of the bracket.
     fn inside(&self, a: Sample, b: Sample) -> f64 {
         let resolved = self.rounding < RESOLVED * (b.step - a.step) * (b.slope - a.slope);
-        if resolved && b.value.is_finite() { between(a, b) } else { secant(a, b) }
+        if resolved && (b.value - a.value).is_finite() { between(a, b) } else { secant(a, b) }
     }
 
     /// Evaluate one step; the search ends with it if it is acceptable.
