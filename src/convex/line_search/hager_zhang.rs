@@ -12,7 +12,8 @@ use super::replay::{Line, Replay, midpoint};
 use super::{Decision, LineSearch, Point, SearchFailure};
 use crate::error::{ParameterError, StateError};
 
-/// Rounding of the values that interpolation bears, as a share of what the slopes' difference makes of the bracket's width.
+/// How large the rounding of two values may be for interpolation to use them, as a share of their bracket's width times the difference
+/// of its slopes.
 const RESOLVED: f64 = 0.01;
 
 /// Parameters of the line search of Hager and Zhang.
@@ -205,7 +206,7 @@ impl LineSearch for HagerZhang {
     }
 }
 
-/// A step with its slope, and with its value where that is known.
+/// A step with its slope, and with its value, which is not a number where it is not known.
 fn sample(step: f64, value: Option<f64>, slope: f64) -> Sample {
     Sample { step, value: value.unwrap_or(f64::NAN), slope }
 }

@@ -55,7 +55,7 @@ pub(super) fn secant(a: Sample, b: Sample) -> f64 {
 mod tests {
     use super::*;
 
-    /// `phi(t) = scale (t - minimum)^2 (1 + bend (t - minimum))` at `t`.
+    /// `phi(t) = (t - minimum)^2 (1 + bend (t - minimum))` at `t`.
     fn cubic(minimum: f64, bend: f64) -> impl Fn(f64) -> Sample {
         move |step| {
             let t = step - minimum;
