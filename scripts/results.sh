@@ -117,9 +117,18 @@ for part in $parts; do
       for seed in 1 2; do large "cross-entropy-vit-$seed" vit mnist --model vit-nomlp-wkewq-wvwo --epochs 50 --seed "$seed"; done
       large vgg5-60-0 vgg5 mnist --epochs 60
       for epochs in 40 80; do large "vgg5-$epochs-0" vgg5 cifar10 --epochs "$epochs"; done
-      for model in vit-mlp vit-nomlp-wkewq; do large "$model-0" vit mnist --model "$model" --epochs 60; done
+      for model in vit-mlp vit-nomlp-wkewq; do
+        large "$model-0" vit mnist --model "$model" --epochs 60
+        large "$model-mse-0" vit mnist --model "$model" --epochs 60 --loss mse
+        large "$model-0" vit cifar10 --model "$model" --epochs 120
+      done
+      large vit-nomlp-wkewq-l2-0 vit cifar10 --model vit-nomlp-wkewq --epochs 120 --l2 1e-4
+      large vgg5-mse-60-0 vgg5 mnist --epochs 60 --loss mse
+      large vgg5-l2-60-0 vgg5 mnist --epochs 60 --l2 1e-4
       # Some of batch512 here too, which wants a GPU as a whole.
       run large/mnist-batch512-vit-0 vit --dataset mnist $wide
+      run large/mnist-batch512-l2-0 vit --dataset mnist $wide --l2 1e-4
+      for dataset in mnist cifar10; do run "large/$dataset-batch512-mse-0" vit --dataset "$dataset" $wide --loss mse; done
       for seed in $seeds; do run "large/cifar10-batch512-vit-$seed" vit --dataset cifar10 $wide --seed "$seed"; done
       for seed in $seeds; do run "large/cifar10-batch512-l2-$seed" vit --dataset cifar10 $wide --seed "$seed" --l2 1e-4; done
       run large/cifar10-batch512-l2-1e-3-0 vit --dataset cifar10 $wide --l2 1e-3 ;;

@@ -215,4 +215,19 @@ mod tests {
         assert!(!diagonal(&InnerConfig::Sgd(InnerSgd::default())));
         assert!(!Inner::new(AdamConfig::new().build()).has_diagonal());
     }
+
+    #[test]
+    fn the_root_of_the_metric_is_made_of_the_corrected_second_moment() {
+        // Of one gradient again and again that is its square, after one step as after many.
+        for config in [InnerConfig::Adam(InnerAdam::default()), InnerConfig::AdamW(InnerAdamW::default())] {
+            let inner = Inner::from_config(&config);
+            let (mut tensor, mut state) = (Tensor::<1>::zeros([2], &Device::flex()), None);
+            for _ in 0..3 {
+                (tensor, state) = inner.step(0.1, tensor, Tensor::from_data([0.25, -0.01], &Device::flex()), state);
+                let root = inner.root_metric::<1>(state.as_ref().expect("a state")).expect("a diagonal");
+                let root: Vec<f64> = root.into_data().iter().collect();
+                assert!((root[0] - 2.0).abs() < 1e-3 && (root[1] - 10.0).abs() < 1e-2, "{config:?} {root:?}");
+            }
+        }
+    }
 }

@@ -37,8 +37,12 @@ pub(super) fn squared_norm(row: &Tensor<2>) -> Tensor<1> {
 pub(super) fn combination(factors: Tensor<2>, rows: Tensor<2>) -> Tensor<2> {
     match is_exact(&rows) {
         true => factors.matmul(rows),
-        false => (rows * factors.transpose()).sum_dim(0),
+        false => combination_by_sums(factors, rows),
     }
+}
+
+fn combination_by_sums(factors: Tensor<2>, rows: Tensor<2>) -> Tensor<2> {
+    (rows * factors.transpose()).sum_dim(0)
 }
 
 /// Whether a matrix product of this element type on this device has all its digits: tried once, with one read-back.
@@ -102,7 +106,7 @@ mod tests {
         assert_eq!(a.len(), 15);
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5 * a.abs()), "{a:?} {b:?}");
         let factors = Tensor::<2>::random([1, 5], Distribution::Default, &device);
-        let summed = values((rows.clone() * factors.clone().transpose()).sum_dim(0));
+        let summed = values(combination_by_sums(factors.clone(), rows.clone()));
         let combined = values(combination(factors, rows));
         assert!(summed.iter().zip(&combined).all(|(a, b)| (a - b).abs() < 1e-5), "{summed:?} {combined:?}");
         assert!(keeps_digits(&device));

@@ -75,9 +75,20 @@ struct Proposals {
     next: VecDeque<Proposal>,
     restarts: usize,
     steps: Vec<Step>,
+    /// How many batch gradients are wanted, and their inner products.
+    batches: usize,
+    gram: Vec<Vec<f64>>,
 }
 
 impl Direction for Told {
+    fn batch_gradients(&self) -> usize {
+        self.0.lock().expect("no panic").batches
+    }
+
+    fn set_batch_gradients(&mut self, gram: &[Vec<f64>]) {
+        self.0.lock().expect("no panic").gram = gram.to_vec();
+    }
+
     fn next(&mut self, products: &Products, step: Step) -> Proposal {
         let mut told = self.0.lock().expect("no panic");
         told.steps.push(step);
@@ -302,6 +313,35 @@ fn the_descent_goes_back_from_a_running_average_that_is_no_better() {
 }
 
 #[test]
+fn the_search_may_start_behind_the_last_evaluation_of_the_start_and_batch_gradients_are_wanted_until_then() {
+    for (average, check) in [(false, false), (false, true), (true, false), (true, true)] {
+        for (loss, averages_loss) in [(None, 1.0), (Some(2.0), 1.0), (Some(2.0), 3.0)] {
+            let mut rig = Rig::new(|descent| descent.with_average(average).with_check(check));
+            rig.direction.0.lock().expect("no panic").batches = 7;
+            let mut began = false;
+            for evaluation in 0..4 {
+                let (may_start, compares) =
+                    (rig.descent.may_start(loss.is_some()), average && evaluation == 1 && loss.is_some());
+                assert_eq!(rig.descent.batch_gradients(), if began { 0 } else { 7 });
+                rig.evaluates(loss.map(|loss| if compares { averages_loss } else { loss }), &TRIAL);
+                let begins = !began && rig.descent.is_searching();
+                began |= begins;
+                // It may, and does not where the running average turns out the worse one.
+                let worse = compares && averages_loss > 2.0;
+                assert_eq!(begins, may_start && !worse, "{average} {check} {loss:?} {averages_loss} {evaluation}");
+            }
+            assert!(began);
+        }
+    }
+    let mut rig = Rig::new(|descent| descent);
+    rig.descent.set_batch_gradients(&[vec![4.0, 1.0], vec![1.0, 9.0]]);
+    assert_eq!(rig.direction.0.lock().expect("no panic").gram, [[4.0, 1.0], [1.0, 9.0]]);
+    rig.evaluates(1.0, &at(0.0));
+    rig.direction.0.lock().expect("no panic").batches = 7;
+    assert_eq!((rig.descent.may_start(true), rig.descent.batch_gradients()), (false, 0));
+}
+
+#[test]
 fn a_running_average_that_is_no_point_to_stand_on_is_left_at_once() {
     for (loss, products) in [(f64::NAN, TRIAL), (1.0, Products { gg: f64::NAN, ..TRIAL })] {
         let mut rig = Rig::new(|descent| descent.with_average(true).with_first_step(0.25));
@@ -349,12 +389,15 @@ fn a_step_accepted_that_was_not_the_last_evaluated_is_evaluated_once_more() {
 
     // Not finite this time: as a search that failed.
     let mut rig = Rig::new(|descent| descent.with_first_step(1.0));
-    rig.proposes(conjugate(0.0, -3.0));
+    rig.proposes(conjugate(2.0, -3.0));
     rig.evaluates(2.0, &at(4.0));
     rig.answers([Decision::Accept(0.5), fails(SearchFailure::BudgetSpent)]);
     rig.evaluates(1.0, &TRIAL);
     let next = rig.evaluates(f64::NAN, &TRIAL);
+    let failed = RestartReason::SearchFailed { failure: SearchFailure::NonFinite };
+    assert_eq!(rig.notes, [Note::NonFinite { step: 0.5 }, Note::Restart(failed)]);
     assert!(matches!(next.outcome, Outcome::HandBack { .. }));
+    assert_eq!(rig.descent.base_value(), Some(2.0));
 }
 
 #[test]
@@ -438,6 +481,10 @@ fn later_first_trials_follow_from_the_last_step() {
     let (by_change, by_curvature) = (8.0 / 3.0, 3.0 / (2.5 / 4.5 * 42.0));
     assert!((step - f64::sqrt(by_change * by_curvature)).abs() < 1e-15, "{step}");
     assert_eq!((guess, goes), (true, step));
+    // Another share of the gradient: -2 g + 3 d, squared length 16 - 12 * -0.5 + 9 * 9 = 103.
+    let coefficients = Coefficients { gradient: -2.0, direction: 3.0, ..Coefficients::default() };
+    let ((_, step, _), _) = second(Proposal { coefficients, ..steepest(-3.0) }, TRIAL);
+    assert!((step - f64::sqrt(by_change * 3.0 / (2.5 / 4.5 * 103.0))).abs() < 1e-15, "{step}");
     // Without curvature the change alone.
     for yd in [0.0, -2.5] {
         let ((_, step, _), _) = second(conjugate(2.0, -3.0), Products { yd, ..TRIAL });
