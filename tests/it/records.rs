@@ -435,6 +435,30 @@ fn a_record_of_a_model_with_one_parameter_more_leaves_the_phase_or_is_refused_wh
 }
 
 #[test]
+fn a_record_whose_carrier_gets_its_gradient_too_late_is_not_read_any_more() {
+    let mut json = settings();
+    json["window"] = json!(1);
+    let start = || config(json.clone()).init().expect("valid");
+    let (mut optim, mut model) =
+        (ModuleOptimizer::from(start()), Wider { first: more(), net: Net::new(4, 1), last: None });
+    for _ in 0..12 {
+        let grads = gradients(&model);
+        model = optim.step(1e-2, model, grads);
+    }
+    let switching = start();
+    let mut resumed =
+        ModuleOptimizer::from(switching.clone()).from_bytes(optim.into_bytes().expect("bytes")).expect("it");
+    for pass in 0..8 {
+        let first = if pass < 4 { None } else { model.first.clone() };
+        let grads = gradients(&Wider { first, ..model.clone() });
+        model = resumed.step(1e-2, model, grads);
+    }
+    assert!(matches!(refused(&switching), Some(Refusal::RecordUnreadable { .. })), "{:?}", switching.events());
+    assert_eq!(count(&switching, |kind| matches!(kind, EventKind::Resumed { .. })), 0, "{:?}", switching.events());
+    assert_eq!((switching.phase(), switching.counters().passes), (Phase::NonConvex, 8));
+}
+
+#[test]
 fn a_record_of_a_model_with_no_parameter_in_common_is_not_handed_over_by_burn_and_changes_nothing() {
     // Burn looks states up by the parameters' names; of another model's it asks for none.
     let (record, _) = record();
