@@ -206,10 +206,10 @@ impl Optimizer for ConvexitySwitching {
             }
             None => matrix(&tensor).ones_like(),
         });
-        let parameters = orders.parameters.then(|| matrix(&tensor));
+        let awaited = orders.awaited.map(|base| base.to_device(&tensor.device()).reshape(tensor.shape()));
+        let parameters = orders.parameters.then(|| matrix(awaited.as_ref().unwrap_or(&tensor)));
         let tensor = match orders.plan {
             Plan::Inner { average, .. } => {
-                let awaited = orders.awaited.map(|base| base.to_device(&tensor.device()).reshape(tensor.shape()));
                 let base = state.kept.take().or(awaited);
                 let grad = match l2 > 0.0 {
                     true => grad + tensor.clone().mul_scalar(l2),
@@ -234,7 +234,7 @@ impl Optimizer for ConvexitySwitching {
                 room.bring_root(slot, root);
                 let moments = orders.moments;
                 room.bring(Visit { slot, gradient: matrix(&grad), parameters, iterate: None, moments });
-                tensor
+                awaited.unwrap_or(tensor)
             }
             Plan::Apply(next) => {
                 let mut room = self.room();
@@ -242,7 +242,7 @@ impl Optimizer for ConvexitySwitching {
                 room.bring_root(slot, root);
                 let tensor = match point {
                     Some(point) => point.to_device(&tensor.device()).reshape(tensor.shape()),
-                    None => state.kept.clone().unwrap_or(tensor),
+                    None => state.kept.clone().or(awaited).unwrap_or(tensor),
                 };
                 if matches!(next.outcome, Outcome::HandBack { .. }) {
                     // Where an earlier point is shown, this one is in no model's record.

@@ -458,6 +458,55 @@ fn a_record_whose_carrier_gets_its_gradient_too_late_is_not_read_any_more() {
     assert_eq!((switching.phase(), switching.counters().passes), (Phase::NonConvex, 8));
 }
 
+/// Takes the gradient of a matrix in the middle away on the way to a trial point, for so many passes, and gives the phase in
+/// which it comes again: it goes to the accepted point before anything else moves it.
+fn frozen(hold_off: usize, passes: usize) -> Phase {
+    let json = json!({ "detector": swap_at(1), "window": 1, "safe_resort": { "hold_off": hold_off } });
+    let switching = config(json).init().expect("valid");
+    let reports = switching.reports();
+    let mut optim = ModuleOptimizer::from(switching.clone());
+    let mut net = Net::new(4, 1);
+    let point = |net: &Net| -> Vec<f32> { net.second.weight.val().into_data().iter().collect() };
+    let away = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let mut accepted: Option<Vec<f32>> = None;
+    let trial = loop {
+        let (grads, before) = (objective(&all(60))(&net).1, point(&net));
+        net = optim.step(1e-2, net, grads);
+        if reports.try_iter().any(|report| report.phase == Phase::Convex && report.accepted) {
+            accepted = Some(before);
+        }
+        let after = point(&net);
+        if accepted.as_ref().is_some_and(|accepted| away(&after, accepted) > 1e-3) {
+            break after;
+        }
+        assert!(switching.counters().passes < 20, "{:?}", switching.events());
+    };
+    let accepted = accepted.expect("an accepted point");
+    for _ in 0..passes {
+        let mut grads = objective(&all(60))(&net).1;
+        grads.remove::<2>(net.second.weight.id);
+        net = optim.step(0.0, net, grads);
+    }
+    assert_eq!(point(&net), trial);
+    let phase = switching.phase();
+    // A convex phase is left again: it began without that parameter, or has its gradient at another point.
+    for _ in 0..if phase == Phase::Convex { 3 } else { 1 } {
+        net = optim.step(0.0, net.clone(), objective(&all(60))(&net).1);
+        let now = point(&net);
+        assert!(away(&now, &accepted) < 1e-6, "{accepted:?} {trial:?} {now:?} {:?}", switching.events());
+    }
+    assert_eq!(refused(&switching), None);
+    phase
+}
+
+#[test]
+fn a_parameter_frozen_in_the_middle_of_a_search_goes_to_the_accepted_point_before_anything_else_moves_it() {
+    assert_eq!(frozen(20, 3), Phase::NonConvex);
+    // Where the next swap comes soon it comes by in the first evaluation, in a later one, or between them.
+    let phases: Vec<Phase> = (3..9).map(|passes| frozen(1, passes)).collect();
+    assert!(phases.contains(&Phase::Convex), "{phases:?}");
+}
+
 #[test]
 fn a_record_of_a_model_with_no_parameter_in_common_is_not_handed_over_by_burn_and_changes_nothing() {
     // Burn looks states up by the parameters' names; of another model's it asks for none.

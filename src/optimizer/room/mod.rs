@@ -464,16 +464,18 @@ impl Room {
         self.whole.check(slot, elements);
         let (plan, l2) = (self.book.plan.clone(), self.parts.l2);
         let enters = matches!(plan, Plan::Collect { close: true, .. }) && self.whole.enters();
+        let awaited = self.whole.awaited(slot);
+        if awaited.is_some() && matches!(plan, Plan::Collect { .. }) && self.book.next.is_none() {
+            // Its gradient is of another point than the one it goes to.
+            self.leave("a parameter that sat out the end of the phase before has come by again".into());
+        }
         Orders {
             slot,
             l2,
             parameters: enters || (l2 > 0.0 && matches!(plan, Plan::Inner { close: true, .. })),
             root: self.parts.diagonal && (enters || self.whole.wants_roots()),
             moments: self.makes_metric(),
-            awaited: match plan {
-                Plan::Inner { .. } => self.whole.awaited(slot),
-                _ => None,
-            },
+            awaited,
             plan,
             keep: self.book.left.is_some(),
         }
@@ -776,7 +778,7 @@ impl Room {
             }
         }
         let norm = norms.iter().sum::<f64>().sqrt();
-        self.book.penalty = 0.5 * self.parts.l2 * penalties.iter().sum::<f64>();
+        self.book.penalty = 0.5 * self.parts.l2 * penalties.iter().fold(0.0, |sum, penalty| sum + penalty);
         let loss = (weights == tally.total && weights > 0.0).then(|| loss / weights + self.book.penalty);
         match self.book.phase {
             Phase::NonConvex => {
