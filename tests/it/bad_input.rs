@@ -507,6 +507,28 @@ fn gradient_clipping_is_refused_at_the_swap_and_stops_a_tracked_learner() {
 }
 
 #[test]
+fn a_tracked_loader_gives_the_refusal_in_place_of_the_next_batch_once_and_then_batches_again() {
+    let switching = start(json!({ "detector": swap_at(2) }));
+    let train = switching.track(loader(32, 8));
+    let clipping = burn::grad_clipping::GradientClipping::Norm(1.0);
+    let mut optim = ModuleOptimizer::from(switching.clone()).with_grad_clipping(clipping);
+    let mut net = switching.attach(Net::new(4, 1));
+    let mut good = Vec::new();
+    for _ in 0..4 {
+        for batch in burn::data::dataloader::DataLoader::iter(train.as_ref()) {
+            good.push(batch.is_ok());
+            if let Ok(batch) = batch {
+                let output = TrainStep::step(&net, batch);
+                net = TrainStep::optimize(net, &mut optim, 1e-2.into(), output.grads);
+            }
+        }
+    }
+    // Two epochs of four batches are Adam's, and the swap is due at their end.
+    let refusals: Vec<usize> = (0..good.len()).filter(|at| !good[*at]).collect();
+    assert_eq!((refusals, good.len()), (vec![8], 17));
+}
+
+#[test]
 fn parameters_of_another_group_s_optimizer_are_refused_at_the_swap() {
     let (switching, refusal, _) = learner_with(|switching| {
         let group = ParamGroup::from_predicate("first");

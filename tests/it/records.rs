@@ -264,6 +264,9 @@ fn the_plain_drop_in_cannot_tell_the_pass_of_a_layer_thawed_at_its_edge_and_refu
             assert_eq!(values(&net), values(&other), "{name}, {reload}");
             let events = switching.events();
             assert_eq!(refused(&switching), Some(Refusal::LateParameter), "{name}, {reload}: {events:?}");
+            // Until a swap is due it matters to nobody.
+            let told = events.iter().find(|event| matches!(event.kind, EventKind::Refused { .. })).expect("it is told");
+            assert_eq!(told.window, 5, "{name}, {reload}: {events:?}");
         }
     }
 }

@@ -500,10 +500,6 @@ fn a_group_with_a_short_batch_is_the_mean_of_its_batches_in_loss_and_gradient_al
 #[test]
 fn norms_of_accumulated_batches_are_those_of_their_mean_gradient() {
     let batches: Vec<Batch> = loader(64, 16).iter().map(|batch| batch.expect("a batch")).collect();
-    let switching = start(json!({ "window": 2, "detector": { "kind": "never" } }));
-    let reports = switching.reports();
-    let mut optim: ModuleOptimizer = switching.clone().into();
-    let mut model = switching.attach(Net::new(8, 1));
     let flat = |net: &Net, batch: &Batch| -> Vec<f64> {
         let (_, grads) = objective(batch)(net);
         let layers = [&net.first, &net.second].into_iter();
@@ -515,7 +511,27 @@ fn norms_of_accumulated_batches_are_those_of_their_mean_gradient() {
         values.collect()
     };
     let gradients: Vec<_> = batches.iter().map(|batch| flat(&Net::new(8, 1), batch)).collect();
-    // No step moves anything: all gradients are of one point.
+    let norm = |of: &[Vec<f64>]| {
+        let mean = (0..of[0].len()).map(|at| of.iter().map(|g| g[at]).sum::<f64>() / of.len() as f64);
+        mean.map(|mean| mean * mean).sum::<f64>().sqrt()
+    };
+    let batch_norm = (norm(&gradients[..2]) + norm(&gradients[2..])) / 2.0;
+    let mean_norm = norm(&gradients);
+    for attached in [true, false] {
+        // No step moves anything: all gradients are of one point.
+        let report = if attached { accumulated_by_attach(&batches) } else { accumulated_by_track() };
+        let seen = report.observation;
+        assert!((seen.batch_norm / batch_norm - 1.0).abs() < 1e-5, "{attached} {} {batch_norm}", seen.batch_norm);
+        assert!((seen.mean_norm / mean_norm - 1.0).abs() < 1e-5, "{attached} {} {mean_norm}", seen.mean_norm);
+    }
+}
+
+/// The first window of two passes with two batches each.
+fn accumulated_by_attach(batches: &[Batch]) -> Report {
+    let switching = start(json!({ "window": 2, "detector": { "kind": "never" } }));
+    let reports = switching.reports();
+    let mut optim: ModuleOptimizer = switching.clone().into();
+    let mut model = switching.attach(Net::new(8, 1));
     for pair in batches.chunks(2).chain([&batches[..1]]) {
         let net = model.inner().clone();
         let mut sum = GradientsAccumulator::new();
@@ -524,15 +540,26 @@ fn norms_of_accumulated_batches_are_those_of_their_mean_gradient() {
         }
         model = TrainStep::optimize(model, &mut optim, 0.0.into(), sum.grads());
     }
-    let norm = |of: &[Vec<f64>]| {
-        let mean = (0..of[0].len()).map(|at| of.iter().map(|g| g[at]).sum::<f64>() / of.len() as f64);
-        mean.map(|mean| mean * mean).sum::<f64>().sqrt()
-    };
-    let seen = reports.try_iter().next().expect("a window").observation;
-    let batch_norm = (norm(&gradients[..2]) + norm(&gradients[2..])) / 2.0;
-    assert!((seen.batch_norm / batch_norm - 1.0).abs() < 1e-5, "{} {batch_norm}", seen.batch_norm);
-    let mean_norm = norm(&gradients);
-    assert!((seen.mean_norm / mean_norm - 1.0).abs() < 1e-5, "{} {mean_norm}", seen.mean_norm);
+    reports.try_iter().next().expect("a window")
+}
+
+/// The same from a loader that is tracked, with no model attached.
+fn accumulated_by_track() -> Report {
+    let switching = start(json!({ "detector": { "kind": "never" } }));
+    let reports = switching.reports();
+    let train = switching.track(loader(64, 16));
+    let mut optim: ModuleOptimizer = switching.clone().into();
+    let mut net = Net::new(8, 1);
+    for _ in 0..2 {
+        let mut sum = GradientsAccumulator::new();
+        for (at, batch) in burn::data::dataloader::DataLoader::iter(train.as_ref()).enumerate() {
+            sum.accumulate(&net, objective(&batch.expect("a batch"))(&net).1);
+            if at % 2 == 1 {
+                net = optim.step(0.0, net, sum.grads());
+            }
+        }
+    }
+    reports.try_iter().next().expect("a window")
 }
 
 // ---- several devices by hand ----
