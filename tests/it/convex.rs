@@ -165,6 +165,29 @@ fn a_gradient_that_climbs_above_its_old_peak_sends_training_back_to_the_inner_op
 }
 
 #[test]
+fn the_plain_drop_in_is_left_at_the_accepted_point_by_a_gradient_that_climbs() {
+    // An evaluation is one pass, and what follows from it is done in the next: of a hand-back at an accepted point, nothing.
+    let json = json!({ "window": 1, "detector": swap_at(40), "safe_resort": { "stall_gain": 0.0 } });
+    let switching = config(json).init().expect("valid");
+    let mut optim = burn::optim::ModuleOptimizer::from(switching.clone());
+    let (whole, mut net) = (all(60), Net::new(8, 1));
+    let backs =
+        || count(&switching, |kind| matches!(kind, EventKind::HandBack { reason, .. } if reason.contains("old peak")));
+    let mut points = Vec::new();
+    while backs() == 0 {
+        points.push(values(&net));
+        let factor = if switching.phase() == Phase::Convex { 1e4 } else { 1.0 };
+        let grads = net.loss(&whole).mul_scalar(factor).backward();
+        let grads = burn::optim::GradientsParams::from_grads(grads, &net);
+        net = optim.step(1e-2, net, grads);
+        assert!(points.len() < 1000, "{:?}", switching.events());
+    }
+    let [.., evaluated, left] = &points[..] else { panic!("{} passes", points.len()) };
+    assert_eq!(evaluated, left);
+    assert_ne!(*left, values(&net));
+}
+
+#[test]
 fn every_hand_back_doubles_the_windows_for_which_the_detector_is_not_asked() {
     let json = json!({
         "window": 1, "detector": swap_at(2), "start": "last", "evaluation": { "check": false },
