@@ -51,15 +51,16 @@ impl Walk {
                 Some(word) => word == value,
                 None => types(other).any(|name| is_a(value, name)),
             });
-            if !other && value.is_string() && others.iter().any(|other| other.get("const").is_some()) {
+            if other {
+                return;
+            }
+            // Of an alternative with a kind its own words say more.
+            if resolve(first)["oneOf"].is_null() && !types(resolve(first)).any(|name| is_a(value, name)) {
                 let (expected, found) = (describe(schema), show(value));
                 let problem = Problem::WrongType { path: path.clone(), expected, found };
                 return self.report(path.clone(), Spot::Value, problem);
             }
-            if !other {
-                self.value(first, value, path);
-            }
-            return;
+            return self.value(first, value, path);
         }
         if let Some(variants) = schema["oneOf"].as_array() {
             return match variants.iter().all(|variant| kind_of(variant).is_some()) {
@@ -73,7 +74,8 @@ impl Walk {
             return self.report(path, Spot::Value, problem);
         }
         if !in_range(schema, value) {
-            let (path, expected, found) = (path.clone(), describe(schema), show(value));
+            let over = schema["maximum"].as_f64().zip(value.as_f64()).is_some_and(|(limit, value)| value > limit);
+            let (path, expected, found) = (path.clone(), described(schema, over), show(value));
             let problem = Problem::OutOfRange { path: path.clone(), expected, found };
             return self.report(path, Spot::Value, problem);
         }
@@ -157,6 +159,10 @@ impl Walk {
                 self.report(path, Spot::Key, problem);
                 continue;
             }
+            if let Some(advice) = advice(key, value, properties, path.0.len() == 1) {
+                self.report(path, Spot::Key, Problem::Misplaced { key: key.clone(), owner: owner(), advice });
+                continue;
+            }
             let mut valid: Vec<String> = properties.keys().cloned().collect();
             valid.sort();
             let nearest = named_elsewhere(key, &valid).or_else(|| nearest(key, &valid));
@@ -234,6 +240,11 @@ fn in_range(schema: &Value, value: &Value) -> bool {
 
 /// Type and range in words that follow "must be".
 pub(crate) fn describe(schema: &Value) -> String {
+    described(schema, false)
+}
+
+/// The same, with the limit of a type, which is no rule worth saying until it is broken.
+fn described(schema: &Value, limits: bool) -> String {
     if let Some(alternatives) = schema["anyOf"].as_array() {
         let each = alternatives.iter().map(|alternative| describe(resolve(alternative)));
         return each.collect::<Vec<String>>().join(" or ");
@@ -247,8 +258,7 @@ pub(crate) fn describe(schema: &Value) -> String {
     };
     let lower = bound(("exclusiveMinimum", "above"), ("minimum", "at least"));
     let upper = bound(("exclusiveMaximum", "under"), ("maximum", "at most"))
-        // The limit of the type is no rule worth saying.
-        .filter(|_| schema["maximum"].as_u64().is_none_or(|limit| limit < u32::MAX.into()));
+        .filter(|_| limits || schema["maximum"].as_u64().is_none_or(|limit| limit < u32::MAX.into()));
     let bounds: Vec<String> = lower.into_iter().chain(upper).collect();
     let name = |name| match name {
         "null" => "null".into(),
@@ -257,10 +267,18 @@ pub(crate) fn describe(schema: &Value) -> String {
         "number" => format!("a number {}", bounds.join(" and ")).trim_end().to_owned(),
         "string" => "a string".into(),
         "array" if schema["minItems"].is_null() => "a list".into(),
-        "array" => format!("a list of at least {}", schema["minItems"]),
-        _ => "an object".into(),
+        "array" => format!("a list of at least {} element", schema["minItems"]),
+        _ => example(schema).map_or("an object".into(), |example| format!("an object such as {example}")),
     };
     types(schema).map(name).collect::<Vec<String>>().join(" or ")
+}
+
+/// A small object with its defaults.
+fn example(schema: &Value) -> Option<String> {
+    let properties = schema["properties"].as_object().filter(|properties| properties.len() <= 3)?;
+    let default = |(key, property): (&String, &Value)| Some(format!("\"{key}\": {}", property.get("default")?));
+    let defaults = properties.iter().map(default).collect::<Option<Vec<String>>>()?;
+    Some(format!("{{ {} }}", defaults.join(", ")))
 }
 
 fn show(value: &Value) -> String {
@@ -289,6 +307,21 @@ fn deprecated(object: &Map<String, Value>, key: &str) -> Option<Option<String>> 
     Some(now.filter(|now| !object.contains_key(*now)).map(Into::into))
 }
 
+/// What to do about a key that belongs elsewhere, or that no single key has taken the place of.
+fn advice(key: &str, value: &Value, properties: &Map<String, Value>, of_root: bool) -> Option<String> {
+    let ours =
+        |value: &Value| value.as_object().is_some_and(|object| object.keys().any(|key| properties.contains_key(key)));
+    match key {
+        "lr" | "learning_rate" => {
+            Some("the learning rate is no part of it: give it to the `Learner`, or to `step_with`".into())
+        }
+        "betas" if properties.contains_key("beta_1") => Some("write \"beta_1\" and \"beta_2\"".into()),
+        // The file of a program, with this configuration in it.
+        _ if of_root && ours(value) => Some(format!("if it holds the configuration, check FILE#/{key}")),
+        _ => None,
+    }
+}
+
 /// What a key of another library, or of the literature, is called here.
 const NAMES_ELSEWHERE: [(&str, &str); 10] = [
     ("history_size", "memory"),
@@ -310,7 +343,7 @@ fn named_elsewhere(name: &str, valid: &[String]) -> Option<String> {
 }
 
 /// The most similar name, if any is similar enough to be meant.
-fn nearest(name: &str, valid: &[String]) -> Option<String> {
+pub(super) fn nearest(name: &str, valid: &[String]) -> Option<String> {
     let similarity = |valid: &String| strsim::jaro_winkler(name, valid);
     valid
         .iter()

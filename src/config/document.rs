@@ -44,7 +44,8 @@ impl<'a> Document<'a> {
         };
         let parsed = parse_to_ast(text, &CollectOptions::default(), &JSONC).map_err(|error| {
             let range = error.range();
-            refuse(range.start..range.end, uncapitalized(&error.kind().to_string()))
+            let words = uncapitalized(&error.kind().to_string());
+            refuse(range.start..range.end, words + hint(&text[range.start..]))
         })?;
         match parsed.value {
             Some(root) => Ok(Self { lines, root }),
@@ -58,23 +59,32 @@ impl<'a> Document<'a> {
     ///
     /// A pointer that leads nowhere.
     pub fn focus(mut self, pointer: &str) -> Result<Self, Vec<Diagnostic>> {
-        let whole = self.location(self.root.range());
-        let nothing = || {
-            let problem = Problem::NothingThere(pointer.to_owned());
-            vec![Diagnostic { location: Some(whole.clone()), path: Path::default(), problem }]
+        let nothing = |document: &Self, range, step: &str, valid: Vec<String>| {
+            let (nearest, pointer) = (super::check::nearest(step, &valid), pointer.to_owned());
+            let problem = Problem::NothingThere { pointer, nearest, valid };
+            vec![Diagnostic { location: Some(document.location(range)), path: Path::default(), problem }]
         };
-        for step in steps(pointer).ok_or_else(nothing)? {
+        let Some(steps) = steps(pointer) else {
+            let range = self.root.range();
+            return Err(nothing(&self, range, pointer, Vec::new()));
+        };
+        for step in steps {
+            let (range, mut valid) = (self.root.range(), Vec::new());
             let found = match self.root {
-                ast::Value::Object(mut object) => {
-                    let at = last(&object, &step);
+                ast::Value::Object(ref mut object) => {
+                    valid.extend(object.properties.iter().map(|property| property.name.as_str().to_owned()));
+                    let at = last(object, &step);
                     at.map(|at| object.properties.remove(at).value)
                 }
-                ast::Value::Array(mut array) => {
+                ast::Value::Array(ref mut array) => {
                     step.parse().ok().filter(|index| *index < array.elements.len()).map(|at| array.elements.remove(at))
                 }
                 _ => None,
             };
-            self.root = found.ok_or_else(nothing)?;
+            self.root = match found {
+                Some(found) => found,
+                None => return Err(nothing(&self, range, &step, valid)),
+            };
         }
         Ok(self)
     }
@@ -211,6 +221,17 @@ fn number(literal: &str) -> Option<Number> {
         return Some((value as i64).into());
     }
     Number::from_f64(value)
+}
+
+/// What a text that is no JSON was probably meant to say.
+fn hint(rest: &str) -> &'static str {
+    match rest {
+        _ if ["NaN", "Infinity", "-Infinity", "nan", "inf"].iter().any(|word| rest.starts_with(word)) => {
+            "; JSON has no NaN and no infinity"
+        }
+        _ if rest.starts_with('#') => "; comments are // ... or /* ... */",
+        _ => "",
+    }
 }
 
 fn uncapitalized(message: &str) -> String {

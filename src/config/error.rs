@@ -15,7 +15,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file cannot be written.
-    #[error("cannot write the configuration {}: {source}", path.display())]
+    #[error("cannot write {}: {source}", path.display())]
     Unwritable {
         /// The file asked for.
         path: PathBuf,
@@ -117,7 +117,7 @@ impl fmt::Display for Path {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Problem {
     /// Bytes that are no text.
-    #[error("the file is not UTF-8 text")]
+    #[error("the file is not UTF-8 text: save it as UTF-8")]
     NotUtf8,
     /// Text that is no JSON. Comments and trailing commas are allowed.
     #[error("not valid JSON: {0}")]
@@ -133,6 +133,16 @@ pub enum Problem {
         nearest: Option<String>,
         /// All valid keys there.
         valid: Vec<String>,
+    },
+    /// A key that belongs elsewhere.
+    #[error("unknown key \"{key}\" in {owner}; {advice}")]
+    Misplaced {
+        /// The key.
+        key: String,
+        /// The object it stands in, with its kind.
+        owner: String,
+        /// What to do, in words.
+        advice: String,
     },
     /// A key of an earlier version.
     #[error("\"{key}\" in {owner} is a key of an earlier version; {}", replacement(now))]
@@ -155,7 +165,7 @@ pub enum Problem {
         first: Location,
     },
     /// A key that has no default is not there.
-    #[error("{owner} needs a \"{key}\"")]
+    #[error("{owner} needs the key \"{key}\"")]
     MissingKey {
         /// The key.
         key: String,
@@ -163,7 +173,7 @@ pub enum Problem {
         owner: String,
     },
     /// An object that does not say what it is.
-    #[error("{path} needs a \"kind\"; {}", choice("kinds", &None, valid))]
+    #[error("{path} needs the key \"kind\"; {}", choice("kinds", &None, valid))]
     MissingKind {
         /// The object.
         path: Path,
@@ -219,8 +229,16 @@ pub enum Problem {
         other: Option<Location>,
     },
     /// A JSON pointer to the configuration within a larger file leads nowhere.
-    #[error("there is nothing at {0}")]
-    NothingThere(String),
+    #[error("there is nothing at {pointer}{}", if valid.is_empty() { String::new() } else {
+        format!("; {}", choice("keys there", nearest, valid)) })]
+    NothingThere {
+        /// The pointer.
+        pointer: String,
+        /// The most similar key of the last value that it leads to, where one is similar.
+        nearest: Option<String>,
+        /// All keys of that value.
+        valid: Vec<String>,
+    },
     /// What the schema did not foresee; a defect of this crate if ever seen.
     #[error("the configuration cannot be read: {0}")]
     Unforeseen(String),
@@ -232,7 +250,7 @@ impl Problem {
         match self {
             Self::NotUtf8 => "not-utf8",
             Self::Syntax(_) => "syntax",
-            Self::UnknownKey { .. } => "unknown-key",
+            Self::UnknownKey { .. } | Self::Misplaced { .. } => "unknown-key",
             Self::DeprecatedKey { .. } => "deprecated-key",
             Self::DuplicateKey { .. } => "duplicate-key",
             Self::MissingKey { .. } => "missing-key",
@@ -241,7 +259,7 @@ impl Problem {
             Self::WrongType { .. } => "wrong-type",
             Self::OutOfRange { .. } => "out-of-range",
             Self::Contradiction { .. } => "contradiction",
-            Self::NothingThere(_) => "nothing-there",
+            Self::NothingThere { .. } => "nothing-there",
             Self::Unforeseen(_) => "unforeseen",
         }
     }

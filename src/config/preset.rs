@@ -3,10 +3,12 @@
 use schemars::Schema;
 use serde_json::{Value, json};
 
-use super::{ConvexitySwitchingConfig, DetectorConfig, DirectionConfig, LineSearchConfig, SafeResortConfig};
+use super::{
+    CombinationConfig, ConvexitySwitchingConfig, DetectorConfig, DirectionConfig, LineSearchConfig, SafeResortConfig,
+};
 use crate::convex::direction::{ConjugateGradientConfig, LBfgsConfig, Memory};
 use crate::convex::line_search::HagerZhangConfig;
-use crate::detector::GradientNormPeakConfig;
+use crate::detector::{GradientNormPeakConfig, LossLevelConfig, LossSlopeConfig};
 
 /// A ready configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +47,8 @@ impl Preset {
                  size of the parameters, without the up to 300 more of L-BFGS."
             }
             Self::Careful => {
-                "Swaps late, on a smoothed norm that is low three windows in a row, keeps ten pairs, and hands back \
-                 where the convex phase gains less than a tenth of the loss."
+                "Swaps late, on a smoothed norm that is low three windows in a row and a loss that falls by less than 5 % \
+                 a unit of cost, keeps ten pairs, and hands back where the convex phase gains less than a tenth of the loss."
             }
         }
     }
@@ -66,12 +68,18 @@ impl Preset {
                 ..default
             },
             Self::Careful => ConvexitySwitchingConfig {
-                detector: DetectorConfig::GradientNormPeak(GradientNormPeakConfig {
-                    threshold: 0.8,
-                    smoothing: 0.5,
-                    patience: 3,
-                    minimum_windows: 5,
-                    ..Default::default()
+                detector: DetectorConfig::All(CombinationConfig {
+                    of: vec![
+                        DetectorConfig::GradientNormPeak(GradientNormPeakConfig {
+                            threshold: 0.8,
+                            smoothing: 0.5,
+                            patience: 3,
+                            minimum_windows: 5,
+                            ..Default::default()
+                        }),
+                        DetectorConfig::LossSlope(LossSlopeConfig { rate: 0.05, ..Default::default() }),
+                        DetectorConfig::LossLevel(LossLevelConfig::default()),
+                    ],
                 }),
                 direction: DirectionConfig::LBfgs(LBfgsConfig { memory: Memory::Pairs(10), ..Default::default() }),
                 safe_resort: SafeResortConfig { stall_gain: 0.1, ..Default::default() },

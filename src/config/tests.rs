@@ -156,7 +156,7 @@ fn each_mistake_has_its_place_and_its_message() {
         // Kinds.
         (
             r#"{ "inner": { "beta_1": 0.8 } }"#,
-            "1:12: inner needs a \"kind\"; valid kinds are \"adam\", \"adamw\", \"sgd\"",
+            "1:12: inner needs the key \"kind\"; valid kinds are \"adam\", \"adamw\", \"sgd\"",
         ),
         (
             r#"{ "inner": { "kind": "adan", "beta_1": 7 } }"#,
@@ -176,10 +176,10 @@ fn each_mistake_has_its_place_and_its_message() {
             r#"{ "detector": null }"#,
             "1:15: detector must be an object such as { \"kind\": \"gradient_norm_peak\" }, not null",
         ),
-        (r#"{ "detector": { "kind": "any" } }"#, "1:15: detector (any) needs a \"of\""),
+        (r#"{ "detector": { "kind": "any" } }"#, "1:15: detector (any) needs the key \"of\""),
         (
             r#"{ "detector": { "kind": "any", "of": [] } }"#,
-            "1:38: detector.of must be a list of at least 1, but is an empty list",
+            "1:38: detector.of must be a list of at least 1 element, but is an empty list",
         ),
         // Names.
         (r#"{ "metric": "iner" }"#, "1:13: unknown value \"iner\" in metric; did you mean \"inner\"?"),
@@ -221,7 +221,35 @@ fn each_mistake_has_its_place_and_its_message() {
         ),
         (
             r#"{ "line_search": { "kind": "strong_wolfe", "max_evaluations": 5000000000 } }"#,
-            "1:63: line_search.max_evaluations must be an integer at least 1, but is 5000000000",
+            "1:63: line_search.max_evaluations must be an integer at least 1 and at most 4294967295, \
+             but is 5000000000",
+        ),
+        (
+            r#"{ "direction": { "kind": "l_bfgs", "memory": 0.5 } }"#,
+            "1:46: direction.memory must be an integer at least 1 and at most 10000 or \"all\", not 0.5",
+        ),
+        (
+            r#"{ "inner": { "kind": "sgd", "momentum": 0.9 } }"#,
+            "1:41: inner.momentum must be an object such as { \"dampening\": 0.1, \"momentum\": 0.9, \"nesterov\": false } \
+             or null, not 0.9",
+        ),
+        // Keys of elsewhere.
+        (
+            r#"{ "lr": 1e-3 }"#,
+            "1:3: unknown key \"lr\" in the configuration; the learning rate is no part of it: \
+             give it to the `Learner`, or to `step_with`",
+        ),
+        (
+            r#"{ "inner": { "kind": "adam", "betas": [0.9, 0.99] } }"#,
+            "1:30: unknown key \"betas\" in inner (adam); write \"beta_1\" and \"beta_2\"",
+        ),
+        (
+            r#"{ "optimizer": { "inner": { "kind": "sgd" } } }"#,
+            "1:3: unknown key \"optimizer\" in the configuration; if it holds the configuration, check FILE#/optimizer",
+        ),
+        (
+            r#"{ "optimizer": { "kind": "sgd" } }"#,
+            "1:3: unknown key \"optimizer\" in the configuration; did you mean \"inner\"?",
         ),
         ("[]", "1:1: the configuration must be an object, not an empty list"),
         // Rules between parameters; `c2` stands before `c1` in the second.
@@ -248,7 +276,7 @@ fn each_mistake_has_its_place_and_its_message() {
         (
             r#"{ "line_search": { "kind": "strong_wolfe", "c2": 0.1, "c1": 0.2 } }"#,
             "1:61: line_search.c1 (0.2) and line_search.c2 (0.1) contradict each other: \
-             c1 must be below c2, or no step need satisfy both; the latter is at 1:50",
+             c1 must be below c2, otherwise it may be that no step satisfies both; the latter is at 1:50",
         ),
         // What is no JSON.
         ("", "1:1: not valid JSON: the text is empty, write at least {}"),
@@ -258,6 +286,8 @@ fn each_mistake_has_its_place_and_its_message() {
         ("{ \"window\": 3 \"metric\": \"inner\" }", "1:14: not valid JSON: expected comma"),
         ("{ window: 3 }", "1:3: not valid JSON: expected string for object property"),
         ("{ \"window\": .5 }", "1:13: not valid JSON: leading or trailing decimal points on numbers are not allowed"),
+        ("{ \"l2\": NaN }", "1:9: not valid JSON: unexpected word; JSON has no NaN and no infinity"),
+        ("# mine\n{}", "1:1: not valid JSON: unexpected token; comments are // ... or /* ... */"),
         ("{} {}", "1:4: not valid JSON: text cannot contain more than one JSON value"),
     ];
     for (text, expected) in cases {
@@ -271,7 +301,7 @@ fn all_mistakes_of_a_file_are_told_in_its_order() {
     assert_eq!(
         error(text),
         "switching.json:1:3: unknown key \"windw\" in the configuration; did you mean \"window\"?\n\
-         switching.json:3:12: inner needs a \"kind\"; valid kinds are \"adam\", \"adamw\", \"sgd\"\n\
+         switching.json:3:12: inner needs the key \"kind\"; valid kinds are \"adam\", \"adamw\", \"sgd\"\n\
          switching.json:4:3: duplicate key \"metric\" in the configuration; it is first given at 2:3"
     );
 }
@@ -302,7 +332,7 @@ fn a_file_that_cannot_be_read_is_named() {
     let latin = folder.path().join("latin.json");
     std::fs::write(&latin, b"{\n // gr\xfcn\n}").unwrap();
     let error = ConvexitySwitchingConfig::load(&latin).unwrap_err();
-    assert_eq!(error.to_string(), format!("{}:2:7: the file is not UTF-8 text", latin.display()));
+    assert_eq!(error.to_string(), format!("{}:2:7: the file is not UTF-8 text: save it as UTF-8", latin.display()));
     let error = ConvexitySwitchingConfig::default().save(folder.path()).unwrap_err();
     assert!(matches!(error, ConfigError::Unwritable { .. }));
 }

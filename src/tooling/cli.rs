@@ -31,7 +31,7 @@ enum Command {
     },
     /// Write a commented configuration to start from, and its schema beside it.
     Init {
-        /// The file, or the folder it goes to.
+        /// The file, or the folder it goes to (a name without an extension is a folder's).
         #[arg(default_value = "switching.json")]
         path: PathBuf,
         /// What to start from.
@@ -53,7 +53,7 @@ enum Command {
         #[arg(long, value_enum, default_value = "human")]
         format: Format,
     },
-    /// Print a configuration with its defaults filled in, and where each value comes from.
+    /// Print a configuration with its defaults filled in, and where each value comes from. Exit codes as of `check`.
     Explain {
         /// The file. A configuration within another is named by a JSON pointer: train.json#/optimizer.
         #[arg(value_name = "FILE[#/POINTER]")]
@@ -104,7 +104,9 @@ pub(super) struct Source {
 impl From<OsString> for Source {
     fn from(argument: OsString) -> Self {
         let text = argument.to_string_lossy();
-        match text.find("#/").or_else(|| text.strip_suffix('#').map(str::len)) {
+        // What stands behind the file's name, though it may be no pointer, which is told then.
+        let of_a_file = || text.rfind('#').filter(|at| Path::new(&text[..*at]).is_file());
+        match text.find("#/").or_else(|| text.strip_suffix('#').map(str::len)).or_else(of_a_file) {
             Some(at) if !Path::new(&argument).exists() => {
                 Self { path: text[..at].into(), pointer: text[at + 1..].to_owned() }
             }
@@ -141,6 +143,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(error.exit_code() as u8);
         }
     };
+    // An invalid configuration is an answer, where one was asked about.
+    let asked = matches!(command, Command::Explain { .. });
     let answer = match command {
         Command::Schema { write: None } => Ok((init::schema_text(), true)),
         Command::Schema { write: Some(path) } => {
@@ -167,7 +171,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::from(2)
+            let invalid = matches!(error.downcast_ref(), Some(ConfigError::Invalid { .. }));
+            ExitCode::from(if asked && invalid { 1 } else { 2 })
         }
     }
 }
@@ -188,6 +193,7 @@ fn check(files: &[Source], format: Format) -> ExitCode {
             Err(ConfigError::Invalid { diagnostics, .. }) => report.add(&name, "", diagnostics),
             Err(error) => {
                 eprintln!("error: {error}");
+                report.unreadable();
                 unreadable = true;
             }
         }

@@ -1,6 +1,7 @@
 //! A file to start from, its schema beside it, and VS Code told of both.
 
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 
 use serde_json::json;
@@ -18,7 +19,7 @@ const WIDTH: usize = 100;
 
 /// Write the file and what belongs to it; the answer says what was written.
 pub(super) fn init(mut path: PathBuf, preset: Preset, vscode: bool, force: bool) -> Answer {
-    if path.is_dir() {
+    if path.is_dir() || path.extension().is_none() {
         path.push("switching.json");
     }
     if path.exists() && !force {
@@ -117,9 +118,24 @@ fn with_settings(settings: &str, schema: &FilePath) -> Option<String> {
         return Some(settings.to_owned());
     }
     let entry = json!({ "fileMatch": PATTERNS, "url": url });
+    if let Some(range) = ours(settings) {
+        return Some(edit::apply(settings, &[(range, entry.to_string())]));
+    }
     let associations: Vec<String> = PATTERNS.iter().map(|pattern| format!("{}: \"jsonc\"", json!(pattern))).collect();
     let settings = insert(settings, "json.schemas", "[]", &[entry.to_string()])?;
     insert(&settings, "files.associations", "{}", &associations)
+}
+
+/// Where the entry stands that ties another schema of ours to the same file names.
+fn ours(settings: &str) -> Option<Range<usize>> {
+    let tree = Tree::of(settings);
+    let entries = tree.root.as_ref()?.get(settings, "json.schemas")?.value.as_ref()?;
+    let names = |entry: &&Node| -> Option<bool> {
+        let names = entry.get(settings, "fileMatch")?.value.as_ref()?;
+        let names: Vec<String> = serde_json::from_str(&settings[names.range.clone()]).ok()?;
+        Some(names == PATTERNS)
+    };
+    entries.elements().iter().find(|entry| names(entry) == Some(true)).map(|entry| entry.range.clone())
 }
 
 /// The text with entries added to the list or object at a key, which is made where it is missing.
@@ -139,7 +155,10 @@ fn fill(text: &str, key: &str, entries: &[String]) -> Option<String> {
     let property = tree.root.as_ref()?.get(text, key)?;
     let target = property.value.as_ref().filter(|value| value.closed && !value.is_scalar())?;
     let entries: Vec<String> = entries.iter().filter(|entry| !text.contains(entry.as_str())).cloned().collect();
-    Some(edit::apply(text, &edit::append(text, &tree, target, &entries)))
+    match entries.is_empty() {
+        true => Some(text.to_owned()),
+        false => Some(edit::apply(text, &edit::append(text, &tree, target, &entries))),
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +186,9 @@ mod tests {
             assert!(changed.contains(part), "{part} in {changed}");
         }
         assert_eq!(with_settings(&changed, FilePath::new("s.json")).unwrap(), changed);
+        // Another place of the same schema takes the first's.
+        let moved = with_settings(&changed, FilePath::new("sub/s.json")).unwrap();
+        assert_eq!(moved, changed.replace("./s.json", "./sub/s.json"));
         let commented = "{ \"editor.tabSize\": 2, \"json.schemas\": [ { \"url\": \"x\" } // mine\n ] // all\n}";
         let changed = with_settings(commented, FilePath::new("/s.json")).unwrap();
         let read = Document::parse(&changed).ok().unwrap().to_value().0;

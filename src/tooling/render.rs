@@ -23,12 +23,13 @@ pub(super) struct Report {
     text: String,
     objects: Vec<Value>,
     files: usize,
+    unreadable: usize,
     problems: usize,
 }
 
 impl Report {
     pub fn new(format: Format, color: bool) -> Self {
-        Self { format, color, text: String::new(), objects: Vec::new(), files: 0, problems: 0 }
+        Self { format, color, text: String::new(), objects: Vec::new(), files: 0, unreadable: 0, problems: 0 }
     }
 
     /// Take in what is wrong with a file.
@@ -44,11 +45,19 @@ impl Report {
         }
     }
 
+    /// A file that cannot be read, which is told elsewhere.
+    pub fn unreadable(&mut self) {
+        self.unreadable += 1;
+    }
+
     /// The report, and whether nothing is wrong.
     pub fn finish(self) -> (String, bool) {
         let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let (files, problems) = (plural(self.files, "file"), plural(self.problems, "problem"));
         let text = match self.format {
+            Format::Human if self.unreadable > 0 => {
+                format!("{}{files} checked: {problems}, {} unreadable\n", self.text, self.unreadable)
+            }
             Format::Human => format!("{}{files} checked: {problems}\n", self.text),
             Format::Json => format!("{:#}\n", Value::Array(self.objects)),
             Format::Github => self.text,

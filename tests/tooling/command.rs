@@ -101,6 +101,8 @@ fn init_writes_what_check_finds_right() {
         let (code, _, err) = run(folder.path(), &["init", "runs"]);
         assert!(code == 2 && err.contains("switching.json exists"), "{err}");
         assert_eq!(run(folder.path(), &["init", "--force", "runs"]).0, 0);
+        assert_eq!(run(folder.path(), &["init", "new/folder"]).0, 0);
+        assert!(folder.path().join("new/folder/switching.json").is_file());
     }
 }
 
@@ -147,7 +149,18 @@ fn explain_gives_every_value_its_origin_and_is_itself_valid() {
     let config = ConvexitySwitchingConfig::from_json(&out, "explained").unwrap();
     assert_eq!(config.window, Some(7));
     let (code, _, err) = run(folder.path(), &["explain", "train.json"]);
-    assert!(code == 2 && err.contains("unknown key \"epochs\""), "{err}");
+    assert!(code == 1 && err.contains("unknown key \"epochs\""), "{err}");
+    assert!(err.contains("check FILE#/optimizer"), "{err}");
+    for (source, told) in [
+        ("train.json#/optimiser", "there is nothing at /optimiser; did you mean \"optimizer\"?"),
+        ("train.json#/optimizer/inner/x/y", "there is nothing at /optimizer/inner/x/y; valid keys there are \"kind\""),
+        ("train.json#optimizer", "there is nothing at optimizer"),
+        ("train.json#/epochs/3", "there is nothing at /epochs/3"),
+    ] {
+        let (code, _, err) = run(folder.path(), &["explain", source]);
+        assert!(code == 1 && err.contains(told), "{err}");
+    }
+    assert_eq!(run(folder.path(), &["explain", "other.json"]).0, 2);
 }
 
 #[test]

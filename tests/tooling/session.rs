@@ -273,7 +273,7 @@ fn hover_tells_meaning_range_default_and_source() {
         ("{ \"inner\": { \"kind\": \"sg|d\" } }", &["`sgd`: Stochastic gradient descent"]),
         ("{ \"inner\": { \"ki|nd\": \"sgd\" } }", &["- `adamw`: Adam with decoupled"]),
         ("{ \"win|dow\": 3 }", &["an integer at least 1 or null", "Default: `null`"]),
-        ("{ \"inner\": { \"kind\": \"sgd\", \"momen|tum\": {} } }", &["an object or null"]),
+        ("{ \"inner\": { \"kind\": \"sgd\", \"momen|tum\": {} } }", &["an object such as { \"dampening\"", "or null"]),
     ] {
         let hover = client.at("textDocument/hover", marked);
         let text = hover["contents"]["value"].as_str().unwrap_or_default();

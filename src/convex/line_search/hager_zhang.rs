@@ -103,7 +103,7 @@ impl HagerZhangConfig {
             delta <= sigma,
             ["delta", "sigma"],
             [delta, sigma],
-            "delta must be at most sigma, or no step need satisfy both",
+            "delta must be at most sigma, otherwise it may be that no step satisfies both",
         )
     }
 

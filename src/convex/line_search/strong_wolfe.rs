@@ -68,7 +68,12 @@ impl StrongWolfeConfig {
         ParameterError::range(share(c2), "c2", c2, "above 0 and below 1")?;
         ParameterError::range(max_evaluations >= 1, "max_evaluations", max_evaluations, "at least 1")?;
         ParameterError::range(max_step.is_finite() && max_step > 0.0, "max_step", max_step, "finite and above 0")?;
-        ParameterError::together(c1 < c2, ["c1", "c2"], [c1, c2], "c1 must be below c2, or no step need satisfy both")
+        ParameterError::together(
+            c1 < c2,
+            ["c1", "c2"],
+            [c1, c2],
+            "c1 must be below c2, otherwise it may be that no step satisfies both",
+        )
     }
 
     /// The search with these parameters.

@@ -198,32 +198,45 @@ fn kinds_of(list: &Value) -> Option<Vec<&str>> {
     list.as_array()?.iter().map(|part| part["kind"].as_str()).collect()
 }
 
-/// The four numbers by which a method is judged.
+/// The numbers by which a method is judged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
     TrainLoss,
+    /// The train loss with the penalty.
+    Objective,
     TrainAccuracy,
     ValidLoss,
     ValidAccuracy,
 }
 
 impl Metric {
-    pub const ALL: [Self; 4] = [Self::TrainLoss, Self::TrainAccuracy, Self::ValidLoss, Self::ValidAccuracy];
+    const ALL: [Self; 5] =
+        [Self::TrainLoss, Self::Objective, Self::TrainAccuracy, Self::ValidLoss, Self::ValidAccuracy];
+
+    /// All of them; the objective where there is a penalty.
+    pub fn all(penalised: bool) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |metric| penalised || *metric != Self::Objective)
+    }
 
     pub fn name(self) -> &'static str {
-        ["train loss", "train accuracy", "validation loss", "validation accuracy"][self as usize]
+        ["train loss", "objective", "train accuracy", "validation loss", "validation accuracy"][self as usize]
+    }
+
+    pub fn is_loss(self) -> bool {
+        matches!(self, Self::TrainLoss | Self::Objective | Self::ValidLoss)
     }
 
     pub fn of(self, method: &Method) -> f64 {
-        [method.train_loss, method.train_accuracy, method.valid_loss, method.valid_accuracy][self as usize]
+        [method.train_loss, method.objective(), method.train_accuracy, method.valid_loss, method.valid_accuracy]
+            [self as usize]
     }
 
     /// Greater is better. What is not a number is worse than any.
     pub fn score(self, value: f64) -> f64 {
         match self {
             _ if value.is_nan() => f64::NEG_INFINITY,
-            Self::TrainLoss | Self::ValidLoss => -value,
-            Self::TrainAccuracy | Self::ValidAccuracy => value,
+            _ if self.is_loss() => -value,
+            _ => value,
         }
     }
 }
@@ -311,6 +324,12 @@ impl Family {
         let adams = |experiment: &'a Experiment| experiment.lines().into_iter().filter(Line::is_adam);
         let own: Vec<Line> = adams(experiment).collect();
         if own.is_empty() { self.experiments.iter().flat_map(adams).collect() } else { own }
+    }
+
+    /// Whether any of its runs has a penalty in its objective.
+    pub fn is_penalised(&self) -> bool {
+        let lines = self.experiments.iter().flat_map(Experiment::lines);
+        lines.flat_map(|line| line.methods).any(|(_, method)| method.penalty > 0.0)
     }
 
     /// The cost that every method of the experiment, and every Adam beside it, has spent.

@@ -13,8 +13,7 @@ pub fn markdown(families: &[Family]) -> String {
 fn table(family: &Family) -> String {
     let Family { dataset, model, loss, parameters, .. } = family;
     let mut text = format!("{dataset}, {model} ({} parameters), {loss}:\n\n", thousands(*parameters));
-    let lines = family.experiments.iter().flat_map(Experiment::lines);
-    let penalised = lines.flat_map(|line| line.methods).any(|(_, method)| method.penalty > 0.0);
+    let penalised = family.is_penalised();
     let mut header = vec!["method", "seeds", "cost", "train loss", "of the better Adam's"];
     header.extend(penalised.then_some(["objective", "objective of the better Adam's"]).into_iter().flatten());
     header.extend(["train accuracy", "valid loss", "valid accuracy", "Adam's end reached at cost", "swap at cost"]);

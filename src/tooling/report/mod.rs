@@ -118,8 +118,9 @@ pub struct Written {
 
 impl fmt::Display for Written {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let (runs, plots) = (self.runs, self.plots.len());
-        write!(f, "{} holds {runs} runs; {plots} plots are beside it", self.page.display())
+        let plural = |count, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let (runs, plots) = (plural(self.runs, "run"), plural(self.plots.len(), "plot"));
+        write!(f, "{} holds {runs}; beside it: {plots}", self.page.display())
     }
 }
 
@@ -439,6 +440,20 @@ mod tests {
         );
         assert!(text.contains("| adam | 1 | 4 | 0.0100 | - | 0.0300 | - | 1.0000"), "{text}");
         assert!(text.contains("| 0.0010 | 1.00e-1 | 0.0060 | 2.00e-1 | 1.0000"), "{text}");
+        // On the page too, where every row of the table has as many cells as its head.
+        let page = || {
+            let args = ReportArgs { force: true, ..args(&root, std::slice::from_ref(&folder)) };
+            report(&args).unwrap();
+            fs::read_to_string(args.out.join("report.html")).unwrap()
+        };
+        let text = page();
+        assert!(text.contains("better in train loss, objective"), "{text}");
+        let table = text.split("</table>").next().unwrap();
+        let rows = table.split("<tr").filter(|row| row.contains("<td>"));
+        rows.for_each(|row| assert_eq!(row.matches("<td").count(), table.matches("<th>").count(), "{row}"));
+        (summary.methods[0].penalty, summary.methods[1].penalty) = (0.0, 0.0);
+        summary.save(&path).unwrap();
+        assert!(!page().contains("<th>objective</th>") && text.contains("<th>objective</th>"));
     }
 
     #[test]

@@ -76,8 +76,9 @@ fn title(family: &Family) -> String {
 /// Every method of every run, over the seeds, with the published numbers under them.
 fn table(families: &[Family]) -> String {
     let unequal = families.iter().any(Family::has_unequal_costs);
+    let penalised = families.iter().any(Family::is_penalised);
     let mut headers = vec!["method", "seeds", "epochs", "cost", "seconds"];
-    headers.extend(Metric::ALL.map(Metric::name));
+    headers.extend(Metric::all(penalised).map(Metric::name));
     headers.extend(unequal.then_some("train loss at equal cost"));
     headers.extend(["cost to Adam\u{2019}s train loss", "cost at the swap"]);
     let columns = headers.len();
@@ -97,7 +98,7 @@ fn table(families: &[Family]) -> String {
                 whole(&mut table, "variant", "td", &experiment.label);
             }
             for line in experiment.lines() {
-                table += &row(family, experiment, &line, unequal);
+                table += &row(family, experiment, &line, (penalised, unequal));
             }
             for line in experiment.lines().iter().filter(|line| !line.is_adam()) {
                 whole(&mut table, "said", "td", &said(family, experiment, line));
@@ -105,9 +106,9 @@ fn table(families: &[Family]) -> String {
         }
         if let Some(published) = published(&family.dataset, &family.model) {
             let (adam, [first, second]) = published.epochs();
-            table += &published_row("Adam", &adam.to_string(), &adam.to_string(), published.adam, unequal);
+            table += &published_row("Adam", &adam.to_string(), &adam.to_string(), published.adam, (penalised, unequal));
             let epochs = format!("{first} + {second}");
-            table += &published_row("Adam + CG", &epochs, "not stated", published.adam_cg, unequal);
+            table += &published_row("Adam + CG", &epochs, "not stated", published.adam_cg, (penalised, unequal));
             if family.loss != "mse" {
                 let note =
                     "The published losses are mean squared errors: beside these runs only the accuracies compare.";
@@ -117,7 +118,8 @@ fn table(families: &[Family]) -> String {
         table += "</tbody>\n";
     }
     table += "</table></div>\n<p>A <b>cost</b> of 1 is a gradient pass over the training set: a minibatch epoch, or an \
-        evaluation of loss and gradient; a forward-only evaluation is 1/3. Several seeds: the mean, and under it least and \
+        evaluation of loss and gradient; a forward-only evaluation is 1/3. The <b>objective</b> is the train loss with the \
+        penalty of l2, where there is one. Several seeds: the mean, and under it least and \
         greatest. <span class=\"better\">better</span> and <span class=\"worse\">worse</span> than the better Adam of the \
         same runs (where they have none, of the \
         runs above or below with the same model, data and loss), by means, column by column.";
@@ -128,7 +130,7 @@ fn table(families: &[Family]) -> String {
     table + "</p>\n"
 }
 
-fn row(family: &Family, experiment: &Experiment, line: &Line, unequal: bool) -> String {
+fn row(family: &Family, experiment: &Experiment, line: &Line, (penalised, unequal): (bool, bool)) -> String {
     let adams = family.adams(experiment);
     let best = |value: &dyn Fn(&Line) -> Option<f64>| adams.iter().filter_map(value).max_by(f64::total_cmp);
     let judged = |ours: Option<f64>, adam: Option<f64>| match (ours, adam) {
@@ -141,11 +143,10 @@ fn row(family: &Family, experiment: &Experiment, line: &Line, unequal: bool) -> 
     cell(spread(line.spread(|method| method.epochs as f64), short, ""));
     cell(spread(line.spread(|method| method.cost), short, ""));
     cell(spread(line.spread(|method| method.seconds), short, ""));
-    for metric in Metric::ALL {
+    for metric in Metric::all(penalised) {
         let score = |line: &Line| line.spread(|method| metric.of(method)).map(|spread| metric.score(spread.mean));
         let class = judged(score(line), best(&score));
-        let is_loss = matches!(metric, Metric::TrainLoss | Metric::ValidLoss);
-        cell(spread(line.spread(|method| metric.of(method)), if is_loss { loss } else { accuracy }, class));
+        cell(spread(line.spread(|method| metric.of(method)), if metric.is_loss() { loss } else { accuracy }, class));
     }
     if unequal {
         let common = family.common_cost(experiment);
@@ -161,12 +162,19 @@ fn row(family: &Family, experiment: &Experiment, line: &Line, unequal: bool) -> 
     row + "</tr>\n"
 }
 
-fn published_row(method: &str, epochs: &str, cost: &str, numbers: Numbers, unequal: bool) -> String {
+fn published_row(
+    method: &str,
+    epochs: &str,
+    cost: &str,
+    numbers: Numbers,
+    (penalised, unequal): (bool, bool),
+) -> String {
     let [train_loss, train_accuracy, valid_loss, valid_accuracy] = numbers;
+    let objective = if penalised { "<td></td>" } else { "" };
     let empty = if unequal { "<td></td><td></td><td></td>" } else { "<td></td><td></td>" };
     format!(
         "<tr class=\"paper\"><td>published: {method}</td><td></td><td>{epochs}</td><td>{cost}</td><td></td>\
-         <td>{train_loss:.4}</td><td>{train_accuracy:.3}</td><td>{valid_loss:.4}</td><td>{valid_accuracy:.3}</td>{empty}</tr>\n"
+         <td>{train_loss:.4}</td>{objective}<td>{train_accuracy:.3}</td><td>{valid_loss:.4}</td><td>{valid_accuracy:.3}</td>{empty}</tr>\n"
     )
 }
 
@@ -177,7 +185,7 @@ fn said(family: &Family, experiment: &Experiment, line: &Line) -> String {
         return "There is no Adam among these runs to compare with.".into();
     }
     let mut groups = [vec![], vec![], vec![]];
-    for metric in Metric::ALL {
+    for metric in Metric::all(family.is_penalised()) {
         let score = |line: &Line| line.spread(|method| metric.of(method)).map(|spread| metric.score(spread.mean));
         let (Some(ours), Some(adam)) = (score(line), adams.iter().filter_map(score).max_by(f64::total_cmp)) else {
             continue;
@@ -207,6 +215,12 @@ fn shared_settings(family: &Family) -> String {
             let value = value.as_str().map_or_else(|| value.to_string(), String::from);
             write!(words, ", {} {value}", key.replace('_', " ")).ok();
         }
+    }
+    let l2 = |identity: &Value| identity["config"]["l2"].as_f64().filter(|l2| *l2 > 0.0);
+    if let Some(l2) =
+        identities().next().and_then(l2).filter(|first| identities().all(|other| l2(other) == Some(*first)))
+    {
+        write!(words, ", l2 {l2}").ok();
     }
     words
 }

@@ -1,7 +1,7 @@
 //! Table 1 of Hrycej, Bermeitinger, Pavone, Wiegand and Handschuh, "A Convexity-Dependent Two-Phase Training Algorithm
 //! for Deep Neural Networks", KDIR 2025, pp. 78-86 (arXiv 2510.25366).
 
-/// Train loss, train accuracy, validation loss, validation accuracy, in the order of [`Metric::ALL`](super::gather::Metric).
+/// Train loss, train accuracy, validation loss, validation accuracy, in the order of the [`Metric`](super::gather::Metric)s.
 pub type Numbers = [f64; 4];
 
 /// One line of the table: Adam throughout, and Adam followed by conjugate gradients.
