@@ -18,10 +18,10 @@ version_of() { "$1" -c 'import torch; print(torch.__version__)' 2>/dev/null || t
 exports_of() {
   local lib
   lib=$("$1" -c 'import os, torch; print(os.path.join(os.path.dirname(torch.__file__), "lib"))')
-  printf 'export PATH="%s:$PATH"\n' "$(dirname "$1")"
+  printf 'export PATH=%q:"$PATH"\n' "$(dirname "$1")"
   printf 'export LIBTORCH_USE_PYTORCH=1\n'
   case "$torch" in 2.9*) ;; *) printf 'export LIBTORCH_BYPASS_VERSION_CHECK=1\n' ;; esac
-  printf 'export LD_LIBRARY_PATH="%s${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"\n' "$lib"
+  printf 'export LD_LIBRARY_PATH=%q"${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"\n' "$lib"
 }
 
 if [ -n "${LIBTORCH:-}" ]; then
@@ -30,8 +30,8 @@ if [ -n "${LIBTORCH:-}" ]; then
     exit 1
   fi
   say "using LIBTORCH=$LIBTORCH"
-  printf 'export LIBTORCH="%s"\n' "$LIBTORCH"
-  printf 'export LD_LIBRARY_PATH="%s/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"\n' "$LIBTORCH"
+  printf 'export LIBTORCH=%q\n' "$LIBTORCH"
+  printf 'export LD_LIBRARY_PATH=%q"${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"\n' "$LIBTORCH/lib"
   exit 0
 fi
 

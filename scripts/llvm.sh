@@ -19,4 +19,4 @@ if [ ! -e "$place/.tracel-llvm-installed" ]; then
   ln -sfn "$prefix" "$place"
   touch "$place/.tracel-llvm-installed"
 fi
-echo "export XDG_DATA_HOME='$data'"
+printf 'export XDG_DATA_HOME=%q\n' "$data"

@@ -6,7 +6,7 @@
 //! Networks trained from small random weights start in a non-convex region of the loss and end in a convex one; along the
 //! way the norm of the gradient grows, peaks and shrinks (Hrycej, Bermeitinger, Pavone, Wiegand and Handschuh, "A
 //! Convexity-Dependent Two-Phase Training Algorithm for Deep Neural Networks", 2025). [`ConvexitySwitching`] runs Burn's
-//! Adam before the peak and nonlinear conjugate gradients or L-BFGS behind it, inside an ordinary Burn `Learner`.
+//! Adam before the peak and nonlinear conjugate gradients or L-BFGS after it, inside an ordinary Burn `Learner`.
 //!
 //! ```ignore
 //! let switching = ConvexitySwitchingConfig::load("switching.json")?.init()?;
@@ -14,19 +14,31 @@
 //! // An existing program changes one line.
 //! let learner = Learner::new(model, switching.clone().into(), 1e-3);
 //!
-//! // Two more touches make it exact: epochs, batch sizes and losses are known, no batch is spare, and nobody is ever
-//! // shown a trial point.
+//! // Two more touches make it exact: epochs, batch sizes and losses are known, no batch is spent on moving the parameters,
+//! // and nobody is ever shown a trial point.
 //! let train = switching.track(train_loader);
 //! let learner = Learner::new(switching.attach(model), switching.clone().into(), 1e-3);
 //! ```
 //!
+//! # A training loop of your own
+//!
+//! [`ConvexitySwitching::step_with`] takes a closure that returns loss and gradients. One call is a step of the inner
+//! optimizer or, in the convex phase, a whole line search; the model it returns stands at the accepted point.
+//!
+//! # Features
+//!
+//! The library enables no backend: yours comes with your own dependency on `burn`. `cli` adds the command `burn-convexity` with
+//! its language server, and the module `tooling` they are made of. `tch`, `cuda`, `wgpu` and `ndarray` only pass on to the
+//! features of Burn of the same names, for the examples, tests and benchmarks.
+//!
 //! # Words
 //!
 //! A **pass** is one step of Burn's `ModuleOptimizer`. A **window** is the unit in which the detector observes: an epoch
-//! where the loader is tracked, one call of an own loop, or else `window` passes. The **accepted point** is the best the convex phase has committed
-//! to, a **trial point** is where it is evaluating. An **evaluation** is loss and gradient of the objective at one point,
-//! over an epoch or `evaluation.batches` passes, during which the parameters stand still. **Cost** counts gradient passes over the
-//! training set: a minibatch epoch is 1, an evaluation of everything is 1.
+//! where the loader is tracked, or else `window` passes, by default 100, or one call in a training loop of your own. The
+//! **accepted point** is the best the convex phase has committed to, a **trial point** is where it is evaluating. An
+//! **evaluation** is loss and gradient of the objective at one point, over a window or `evaluation.batches` passes, or one call in
+//! a training loop of your own; meanwhile the parameters stand still. **Cost** counts gradient passes over the training set: a
+//! minibatch epoch is 1, an evaluation of everything is 1.
 
 pub mod config;
 pub mod convex;

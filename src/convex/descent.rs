@@ -415,6 +415,10 @@ impl Descent {
         let (last_loss, average) = (last.unwrap_or(f64::NAN), evaluation.loss.unwrap_or(f64::NAN));
         notes.push(Note::Start { last: last_loss, average });
         if !(average.is_finite() && evaluation.products.is_finite()) {
+            if self.check {
+                self.state.stage = Stage::Checking(0.0, last, gg);
+                return self.go(0.0);
+            }
             let mut next = self.search(None, notes);
             next.direction.get_or_insert(Coefficients::steepest());
             return next;
@@ -422,14 +426,7 @@ impl Descent {
         if average < last_loss {
             return self.check(evaluation, 1.0, notes);
         }
-        let products = &evaluation.products;
-        self.state.base = Some(Base {
-            value: evaluation.loss,
-            gg: products.gg,
-            slope: -products.gd,
-            squared_length: products.dd,
-            steepest: false,
-        });
+        self.state.base = self.state.base.take().map(|base| Base { value: evaluation.loss, ..base });
         self.state.stage = Stage::Returning(last, gg);
         let back = Coefficients { direction: -1.0, ..Coefficients::default() };
         Move { commit: Some(1.0), direction: Some(back), step: 1.0, ..Move::default() }
@@ -448,8 +445,14 @@ impl Descent {
         Move { step, ..Move::default() }
     }
 
+    /// The move that goes back to the accepted point, whatever was under way: on the way back from a running average that was worse,
+    /// the point ahead is it.
+    pub fn leave(&self) -> Move {
+        Move { commit: self.is_returning().then(|| self.step()), ..Move::default() }
+    }
+
     fn hand_back(&mut self, reason: String) -> Move {
-        Move { outcome: Outcome::HandBack { reason }, ..Move::default() }
+        Move { outcome: Outcome::HandBack { reason }, ..self.leave() }
     }
 
     fn rest(&mut self, reason: String, notes: &mut Vec<Note>) -> Move {

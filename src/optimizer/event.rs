@@ -123,7 +123,7 @@ pub enum EventKind {
 /// What was spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Optimizer passes, those that only applied a move included.
+    /// Optimizer passes; where nobody tells what a pass is for (no `attach`, no own loop) those that only applied a move included.
     pub passes: u64,
     /// Evaluations of the convex phase that brought a loss.
     pub loss_evaluations: u64,

@@ -132,7 +132,8 @@ impl Vectors {
 
     /// Carry out a move from the point where `g` is the objective's gradient.
     pub fn apply(&mut self, g: Option<Tensor<2>>, next: &Move, average: &Vector) {
-        let here = self.point.take();
+        let here = next.commit.map(|step| self.stand(step));
+        self.point = None;
         let new = next.commit.and(g);
         if next.to_average
             && let Some(here) = &here
@@ -150,8 +151,8 @@ impl Vectors {
         if let Some(coefficients) = &next.direction {
             self.turn(coefficients, next.commit, new.as_ref());
         }
-        if next.commit.is_some() {
-            self.base = here.unwrap_or_else(|| self.base.clone());
+        if let Some(here) = here {
+            self.base = here;
             self.gradient = new;
         }
     }

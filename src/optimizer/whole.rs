@@ -79,14 +79,15 @@ impl Whole {
     }
 
     /// Add `share` times the gradients brought, each that of so many batches `summed`, to the sum, and the iterates to the running
-    /// average, `decay * average + (1 - decay) * iterate`; the squared norms of the gradients. Of the gradients, at most so many
-    /// `batches` are kept.
-    pub fn take_up(&mut self, share: f64, summed: f64, decay: f64, batches: usize) -> Vec<Tensor<1>> {
+    /// average, `decay * average + (1 - decay) * iterate`; the squared norms of the gradients, where they are `watched`. Of the
+    /// gradients, at most so many `batches` are kept.
+    pub fn take_up(&mut self, share: f64, summed: f64, decay: f64, batches: usize, watched: bool) -> Vec<Tensor<1>> {
         if self.gradients.is_empty() {
             return Vec::new();
         }
         let gradient = Vector::join(std::mem::take(&mut self.gradients));
-        let norms = gradient.0.iter().map(|row| squared_norm(&row.values)).collect();
+        let rows = gradient.0.iter().filter(|_| watched);
+        let norms = rows.map(|row| squared_norm(&row.values)).collect();
         let times = |factor: f64| move |row: Tensor<2>| if factor == 1.0 { row } else { row.mul_scalar(factor) };
         let gradient = gradient.map(times(share));
         if batches > 0 {
@@ -161,6 +162,11 @@ impl Whole {
     /// An evaluation ends of whose gradients at most so many were kept.
     pub fn close_batches(&mut self, most: usize) {
         self.batches.close(most);
+    }
+
+    /// Batch gradients of evaluations that were not finite are of no use.
+    pub fn discard_batches(&mut self) {
+        self.batches = Batches::default();
     }
 
     /// Whether the metric is made of gradients.
@@ -565,7 +571,7 @@ mod tests {
                         whole.bring(Visit { slot, gradient, parameters: None, iterate: None, moments: false });
                     }
                 }
-                whole.take_up(1.0, 1.0, 0.0, most);
+                whole.take_up(1.0, 1.0, 0.0, most, false);
             }
             whole.close_batches(most);
         }
@@ -615,7 +621,7 @@ mod tests {
         let mut whole = kept(&[&[1.0, 3.0]], 9);
         for slot in [0, 1] {
             whole.bring(Visit { slot, gradient: row(5.0), parameters: None, iterate: None, moments: false });
-            whole.take_up(0.5, 1.0, 0.0, 9);
+            whole.take_up(0.5, 1.0, 0.0, 9, false);
         }
         let again = Whole::restore(whole.save(), &Device::flex()).expect("as it was saved");
         let of = |batches: &[Batch]| batches.iter().map(|batch| (batch.count, batch.weight)).collect::<Vec<_>>();
@@ -640,9 +646,9 @@ mod tests {
             };
             let relative = count / 3.0;
             summed.bring(visit(sum));
-            summed.take_up(relative / count, count, 0.0, 9);
+            summed.take_up(relative / count, count, 0.0, 9, false);
             meant.bring(visit(sum / count));
-            meant.take_up(relative, 1.0, 0.0, 9);
+            meant.take_up(relative, 1.0, 0.0, 9, false);
         }
         let near = |a: Vec<f64>, b: Vec<f64>| {
             assert!(a.len() == b.len() && !a.is_empty());

@@ -372,6 +372,73 @@ fn a_parameter_frozen_between_trial_points_stays_at_the_accepted_point() {
 }
 
 #[test]
+fn a_phase_left_on_the_way_back_from_a_worse_running_average_ends_at_the_last_point() {
+    // A small learning rate leaves the running average behind the last point.
+    let json = json!({ "detector": swap_at(6), "window": 1, "start": "average" });
+    let batch = all(32);
+    let nothing = Batch { x: batch.x.clone().mul_scalar(f32::NAN), ..batch.clone() };
+    let mut on_the_way = [0; 2];
+    for freezes in [true, false] {
+        for passes in 6..10 {
+            let switching = start(json.clone());
+            let (mut net, mut optim) = (switching.attach(Net::new(6, 3)), ModuleOptimizer::from(switching.clone()));
+            let mut step = |net, batch: &Batch| {
+                let output = TrainStep::step(&net, batch.clone());
+                TrainStep::optimize(net, &mut optim, 1e-3.into(), output.grads)
+            };
+            for _ in 0..passes {
+                net = step(net, &batch);
+            }
+            let started = switching.events().into_iter().any(|event| match event.kind {
+                EventKind::Start { last, average } => last < average,
+                _ => false,
+            });
+            if !started || switching.counters().iterations > 0 || switching.counters().gradient_evaluations > 2 {
+                continue;
+            }
+            on_the_way[usize::from(freezes)] += 1;
+            let (shown, loss) = (values(net.inner()), switching.accepted_loss().expect("a loss"));
+            net = if freezes { net.map(&mut Thaw(false)) } else { net };
+            net = step(net, if freezes { &batch } else { &nothing });
+            assert_eq!(hand_backs(&switching).len(), 1, "{:?}", switching.events());
+            assert_eq!(values(net.inner()), shown, "{freezes} behind {passes}");
+            assert_eq!(switching.accepted_loss(), Some(loss));
+            assert!((mean_loss(net.inner(), 32) - loss).abs() < 1e-6 * loss.max(1.0));
+        }
+    }
+    assert_eq!(on_the_way, [1, 1]);
+}
+
+/// A network and one beside it, whose loss is part of the objective for a while.
+#[derive(Module, Debug)]
+struct Two {
+    main: Net,
+    beside: Net,
+}
+
+#[test]
+fn a_layer_that_is_used_no_more_when_the_swap_comes_is_no_part_of_the_convex_phase() {
+    let json = json!({ "detector": swap_at(6), "window": 1, "safe_resort": { "enabled": false } });
+    let (switching, batch) = (start(json), all(32));
+    let mut net = Two { main: Net::new(6, 3), beside: Net::new(4, 5) };
+    let mut beside = Vec::new();
+    for call in 0..30 {
+        (net, _) = switching.step_with(1e-2, net, |net| {
+            let loss = net.main.loss(&batch);
+            let loss = if call < 3 { loss + net.beside.loss(&batch) } else { loss };
+            let grads = GradientsParams::from_grads(loss.backward(), net);
+            (loss, grads)
+        });
+        if call == 2 {
+            beside = values(&net.beside);
+        }
+    }
+    assert_eq!((switching.phase(), hand_backs(&switching)), (Phase::Convex, Vec::new()));
+    assert!(switching.counters().iterations > 10, "{:?}", switching.events());
+    assert_eq!(values(&net.beside), beside);
+}
+
+#[test]
 fn an_own_loop_whose_parameters_are_all_frozen_refuses_and_goes_on() {
     struct All(bool);
     impl ModuleMapper for All {

@@ -254,10 +254,12 @@ fn the_direction_is_told_how_far_the_loss_fell_and_how_well_that_is_known() {
 
 #[test]
 fn an_objective_that_is_not_finite_where_it_was_has_no_convex_phase() {
-    let reason = |next: Move| match next.outcome {
-        Outcome::HandBack { reason } => reason,
-        other => panic!("{other:?}"),
+    let left_at = |next: Move, commit: Option<f64>| {
+        let Outcome::HandBack { reason } = next.outcome.clone() else { panic!("{next:?}") };
+        assert_eq!(next, Move { commit, outcome: next.outcome.clone(), ..Move::default() });
+        reason
     };
+    let reason = |next| left_at(next, None);
     for (loss, products) in [(f64::NAN, at(4.0)), (1.0, at(f64::INFINITY))] {
         let mut rig = Rig::new(|descent| descent);
         let next = rig.evaluates(loss, &products);
@@ -268,12 +270,14 @@ fn an_objective_that_is_not_finite_where_it_was_has_no_convex_phase() {
         rig.evaluates(1.0, &at(4.0));
         assert_eq!(reason(rig.evaluates(loss, &products)), "the objective is not finite when evaluated again");
 
-        // Back from a running average that was worse.
+        // Back from a running average that was worse: it is left at the point ahead, not at that one.
         let mut rig = Rig::new(|descent| descent.with_average(true));
         rig.evaluates(1.0, &at(4.0));
         rig.evaluates(2.0, &TRIAL);
         assert!(rig.descent.is_returning());
-        assert_eq!(reason(rig.evaluates(loss, &products)), "the objective is not finite when evaluated again");
+        assert_eq!(rig.descent.leave(), Move { commit: Some(1.0), ..Move::default() });
+        let reason = left_at(rig.evaluates(loss, &products), Some(1.0));
+        assert_eq!(reason, "the objective is not finite when evaluated again");
     }
 }
 
@@ -349,6 +353,15 @@ fn a_running_average_that_is_no_point_to_stand_on_is_left_at_once() {
         let next = rig.evaluates(loss, &products);
         assert_eq!(next, Move { direction: Some(Coefficients::steepest()), step: 0.25, ..Move::default() });
         assert_eq!(rig.begun(), (Point { step: 0.0, value: Some(2.0), slope: Some(-4.0) }, 0.25, true));
+
+        // Where the point of the swap is to be evaluated twice, it is.
+        let mut rig = Rig::new(|descent| descent.with_average(true).with_check(true));
+        rig.evaluates(2.0, &at(4.0));
+        assert_eq!(rig.evaluates(loss, &products), Move::default());
+        assert!(rig.descent.may_start(true) && !rig.descent.is_searching());
+        assert_eq!(rig.evaluates(2.1, &at(4.0)).commit, Some(0.0));
+        assert!(rig.descent.is_searching());
+        assert!(rig.notes.iter().any(|note| matches!(note, Note::Noise { .. })), "{:?}", rig.notes);
     }
 }
 

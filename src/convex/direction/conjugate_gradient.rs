@@ -97,7 +97,8 @@ impl ConjugateGradient {
             Beta::DaiYuan => p.gg / p.yd,
             Beta::HagerZhang => {
                 let beta = (p.gy - 2.0 * p.gd * p.yy / p.yd) / p.yd;
-                beta.max(ETA * (p.gd - p.yd) / p.dd)
+                // `max` would take the bound for what is no number.
+                if beta.is_nan() { beta } else { beta.max(ETA * (p.gd - p.yd) / p.dd) }
             }
         }
     }
@@ -118,10 +119,11 @@ impl Direction for ConjugateGradient {
         let gg_old = self.state.gg_old.replace(products.gg);
         self.state.since_restart += 1;
         let Some(gg_old) = gg_old.filter(|_| step.length > 0.0) else {
+            self.state.since_restart = 0;
             return Proposal::steepest(products.gg, None);
         };
         let beta = self.beta(products, gg_old);
-        // A zero step gives y = 0 and a beta that is not a number: say so instead of comparing with it.
+        // Gradients that are alike give y = 0 and a beta that is not a number: say so instead of comparing with it.
         let reason = self.restart_reason(products).or((!beta.is_finite()).then_some(RestartReason::NonDescent));
         if reason.is_some() {
             self.state.since_restart = 0;
@@ -168,7 +170,7 @@ mod tests {
             Products { gg: 1.0, gy: 0.5, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, pairs: vec![], batches: vec![] };
         assert_eq!(direction.next(&products, 0.0.into()).restart, None);
         let overlaps: Vec<bool> = (0..4).map(|_| direction.next(&products, 1.0.into()).restart.is_some()).collect();
-        assert_eq!(overlaps, [true, false, true, false]);
+        assert_eq!(overlaps, [false, true, false, true]);
     }
 
     /// The restarts of a method that is shown the same products again and again.
@@ -185,7 +187,7 @@ mod tests {
             |gy| Products { gg: 2.0, gy, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, pairs: vec![], batches: vec![] };
         for (gy, restarts_at) in [(1.7, None), (2.3, None), (1.5, Some(0.25)), (2.5, Some(0.25))] {
             let reason = restarts_at.map(|overlap| RestartReason::Powell { overlap, limit: 0.2 });
-            assert_eq!(restarts(config.clone(), &products(gy), 1), [reason], "{gy}");
+            assert_eq!(restarts(config.clone(), &products(gy), 2), [None, reason], "{gy}");
         }
         // The search that failed before was a restart, too.
         let mut direction = ConjugateGradient::new(config);
@@ -200,7 +202,7 @@ mod tests {
         let products =
             Products { gg: 2.0, gy: 1.5, gd: -0.1, yy: 1.0, yd: 0.9, dd: 1.0, pairs: vec![], batches: vec![] };
         let told: Vec<bool> = restarts(config, &products, 6).iter().map(Option::is_some).collect();
-        assert_eq!(told, [false, true, false, false, true, false]);
+        assert_eq!(told, [false, false, true, false, false, true]);
     }
 
     #[test]

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Coefficients, Direction, MemoryLimit, Products, Proposal, Step};
-use crate::convex::RestartReason;
 use crate::error::{ParameterError, StateError};
 
 /// Limited-memory BFGS.
@@ -352,10 +351,9 @@ impl Direction for LBfgs {
 
     fn next(&mut self, products: &Products, step: Step) -> Proposal {
         let full = self.state.order.len() == self.capacity();
-        let moved = step.length > 0.0;
-        let store = if moved { self.store(products, step) } else { None };
+        let store = if step.length > 0.0 { self.store(products, step) } else { None };
         if self.state.order.is_empty() {
-            return Proposal::steepest(products.gg, moved.then_some(RestartReason::NonDescent));
+            return Proposal::steepest(products.gg, None);
         }
         let g_off = self.state.first.off(products.batches.iter().map(|[b_g, _]| *b_g));
         // The new pair's own products with the gradient: s = length * d, y.
@@ -581,7 +579,7 @@ mod tests {
             let proposal = method.next(&products(sy / 2.0), 2.0.into());
             assert_eq!(proposal.coefficients.store, kept.then_some(0), "{sy}");
             if !kept {
-                assert_eq!(proposal, Proposal::steepest(1.0, Some(RestartReason::NonDescent)));
+                assert_eq!(proposal, Proposal::steepest(1.0, None));
             }
         }
     }

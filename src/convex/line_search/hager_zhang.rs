@@ -252,15 +252,15 @@ impl Bracketing<'_> {
         }
     }
 
-    /// B0 to B3. At B1 the last step that grew is the nearest one with `phi(c_i) <= phi(0) + eps`. At B3 the step grows to
-    /// the zero of the secant, but at most by `rho`, and by `rho` where the slope has not risen.
+    /// B0 to B3. At B1 the last step that grew is the nearest one with `phi(c_i) <= phi(0) + eps`. So it is at B2, whose
+    /// interval begins at 0 in the paper: trials lie in that already. At B3 the step grows to the zero of the secant, but at most
+    /// by `rho`, and by `rho` where the slope has not risen.
     fn bracket(&mut self, mut step: f64) -> Result<Bracket, Decision> {
         let mut falling = self.base;
         loop {
             match self.at(step)? {
                 Trial::Rising(end) => return Ok((falling, end)),
-                Trial::TooHigh => return self.cut(self.base, step, Trial::TooHigh),
-                Trial::NotFinite => return self.cut(falling, step, Trial::NotFinite),
+                above @ (Trial::TooHigh | Trial::NotFinite) => return self.cut(falling, step, above),
                 Trial::Falling(end) => {
                     let (zero, most) = (secant(falling, end), self.config.rho * step);
                     step = if zero > step { zero.min(most) } else { most };
@@ -474,6 +474,19 @@ mod tests {
         // it, whatever sigma.
         let parabola = |t: f64| (t * t / 2.0 - t, t - 1.0);
         assert_steps(&run(&mut with(0.1, 0.5), Shown::Both, &parabola, 1.7), &[1.7, 1.0]);
+    }
+
+    #[test]
+    fn a_step_that_is_too_high_is_cut_from_the_last_that_was_not() {
+        // Steeper at 1 than at 0, so the next trial is 10, behind a jump at 1.2: high above 0, with a slope
+        // that falls once more.
+        let function = |t: f64| match t {
+            t if t < 1.2 => (-t - t * t, -1.0 - 2.0 * t),
+            t => (20.0 - t, -1.0),
+        };
+        let run = run(&mut search(), Shown::Both, &function, 1.0);
+        assert_eq!(run.asked[..2], [1.0, 10.0], "{run:?}");
+        assert!(run.asked[2..].iter().all(|t| (1.0..10.0).contains(t)), "{run:?}");
     }
 
     #[test]

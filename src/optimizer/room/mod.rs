@@ -105,7 +105,6 @@ struct Book {
     /// Scalars of the open pass: squared norms or losses.
     pass_scalars: Gather,
     norms: usize,
-    losses: usize,
     /// Carried out by the vectors and waiting for the tensors: without its coefficients.
     next: Option<Move>,
     events: Vec<Event>,
@@ -179,7 +178,6 @@ impl Room {
             tally: Tally::default(),
             pass_scalars: Gather::default(),
             norms: 0,
-            losses: 0,
             next: None,
             events: Vec::new(),
             counters: Counters::default(),
@@ -528,14 +526,13 @@ impl Room {
             Plan::Apply(_) => return,
         };
         let summed = self.book.tally.layout.last().map_or(1.0, |&(_, summed, ..)| summed);
-        let norms = self.whole.take_up(share, summed, decay, self.batch_gradients());
+        let watched = self.book.phase == Phase::NonConvex;
+        let norms = self.whole.take_up(share, summed, decay, self.batch_gradients(), watched);
         if self.book.refusal.is_some() {
             self.whole.forget_average();
         }
-        if self.book.phase == Phase::NonConvex {
-            self.book.norms += norms.len();
-            norms.into_iter().for_each(|norm| self.book.pass_scalars.push(norm));
-        }
+        self.book.norms += norms.len();
+        norms.into_iter().for_each(|norm| self.book.pass_scalars.push(norm));
     }
 
     /// Whether a tensor comes by that was not in the last pass, where the open one is complete and may have ended.
@@ -704,9 +701,11 @@ impl Room {
         (self.feed.batches, self.feed.items) = (0, 0);
         self.feed.last = false;
         let leaves = matches!(&self.book.plan, Plan::Apply(next) if matches!(next.outcome, Outcome::HandBack { .. }));
+        // A move goes by those that no evaluation saw: of a parameter that comes by with a gradient the next one tells.
+        let unseen = matches!(self.book.plan, Plan::Apply(_)) && self.book.seen > self.book.tensors;
         match (self.book.phase, self.book.seen, self.book.tensors) {
             (Phase::NonConvex, seen, _) => self.book.tensors = seen,
-            (Phase::Convex, seen, before) if seen != before && self.book.next.is_none() && !leaves => {
+            (Phase::Convex, seen, before) if seen != before && !unseen && self.book.next.is_none() && !leaves => {
                 self.leave(format!("{before} parameters had a gradient at the swap and {seen} have one now"))
             }
             _ => {}
@@ -715,12 +714,12 @@ impl Room {
             Plan::Apply(applied) => self.applied(&applied),
             Plan::Inner { close, .. } | Plan::Collect { close, .. } => {
                 let mut scalars = std::mem::take(&mut self.book.pass_scalars);
-                self.book.losses = losses.len();
+                let shown = losses.len();
                 losses.into_iter().for_each(|loss| scalars.push(loss));
-                let (norms, losses) = (std::mem::take(&mut self.book.norms), self.book.losses);
+                let norms = std::mem::take(&mut self.book.norms);
                 // Nothing is left to count for where the phase is being left.
                 if let Some((_, _, n, l)) = self.book.tally.layout.last_mut() {
-                    (*n, *l) = (norms, losses);
+                    (*n, *l) = (norms, shown);
                     self.book.tally.scalars.append(scalars);
                 }
                 if close {
@@ -795,6 +794,9 @@ impl Room {
                 let gram = sum_contributions(&grams, parts);
                 let products = sum_contributions(&products, parts);
                 let mut products = to_products(&products, batches);
+                if !(products.is_finite() && loss.is_none_or(f64::is_finite)) {
+                    self.whole.discard_batches();
+                }
                 if gram.iter().any(|product| !product.is_finite()) {
                     // Of one that is no number or too large nothing good comes.
                     self.whole.forget_batches();
@@ -935,6 +937,11 @@ impl Room {
             let reason = format!("the gradient's norm is {norm:.3e} and has climbed above its old peak, {peak:.3e}");
             next = Move { step: 0.0, outcome: Outcome::HandBack { reason }, ..next };
         }
+        if self.returns() {
+            // The way back brings batch gradients of its own, and all are copied again at its end.
+            self.whole.forget_batches();
+            self.descent.iter_mut().for_each(|descent| descent.set_batch_gradients(&[]));
+        }
         let base = self.descent.as_ref().and_then(Descent::base_value);
         self.release(base);
         let observation = self.observation(norm, norm, loss);
@@ -991,7 +998,8 @@ impl Room {
     /// Leave the convex phase at the next pass, whatever was under way.
     pub fn leave(&mut self, reason: String) {
         self.book.tally = Tally::default();
-        self.go(Move { outcome: Outcome::HandBack { reason }, ..Move::default() }, Evaluated::default());
+        let next = self.descent.as_ref().map_or_else(Move::default, Descent::leave);
+        self.go(Move { outcome: Outcome::HandBack { reason }, ..next }, Evaluated::default());
     }
 }
 
