@@ -3,7 +3,7 @@
 
 use super::check::{Finding, Spot};
 use super::error::{Path, Problem};
-use super::{ConvexitySwitchingConfig, DetectorConfig, DirectionConfig, LineSearchConfig, MetricConfig};
+use super::{ConvexitySwitchingConfig, DetectorConfig, DirectionConfig, InnerConfig, LineSearchConfig, MetricConfig};
 use crate::error::ParameterError;
 
 /// Everything wrong with a configuration by rules between its parameters.
@@ -19,11 +19,26 @@ pub(crate) fn check(config: &ConvexitySwitchingConfig) -> Vec<Finding> {
         LineSearchConfig::GoldenSection(search) => search.validate(),
     };
     let mut findings = detector(&config.detector, &root.key("detector"));
+    findings.extend(within(&root.key("inner"), inner(&config.inner)));
     findings.extend(within(&root.key("direction"), direction));
     findings.extend(within(&root.key("line_search"), line_search));
     findings.extend(within(&root.key("safe_resort"), config.safe_resort.validate()));
     findings.extend(metric(config));
     findings
+}
+
+/// Burn keeps these numbers in f32, where they must not round to what they may not be.
+fn inner(config: &InnerConfig) -> Result<(), ParameterError> {
+    let (beta_1, beta_2, epsilon) = match config {
+        InnerConfig::Adam(adam) => (adam.beta_1, adam.beta_2, adam.epsilon),
+        InnerConfig::AdamW(adamw) => (adamw.beta_1, adamw.beta_2, adamw.epsilon),
+        InnerConfig::Sgd(_) => return Ok(()),
+    };
+    for (name, beta) in [("beta_1", beta_1), ("beta_2", beta_2)] {
+        ParameterError::range((beta as f32) < 1.0, name, beta, "under 1 as a 32-bit number, at most 0.99999994")?;
+    }
+    let shown = format!("{epsilon:e}");
+    ParameterError::range(epsilon as f32 > 0.0, "epsilon", shown, "above 0 as a 32-bit number, at least 1e-45")
 }
 
 fn detector(config: &DetectorConfig, path: &Path) -> Vec<Finding> {

@@ -233,6 +233,14 @@ fn each_mistake_has_its_place_and_its_message() {
             "1:41: inner.momentum must be an object such as { \"dampening\": 0.1, \"momentum\": 0.9, \"nesterov\": false } \
              or null, not 0.9",
         ),
+        (
+            r#"{ "inner": { "kind": "adamw", "beta_2": 0.99999999 } }"#,
+            "1:41: inner.beta_2 must be under 1 as a 32-bit number, at most 0.99999994, but is 0.99999999",
+        ),
+        (
+            r#"{ "inner": { "kind": "adam", "epsilon": 1e-50 } }"#,
+            "1:41: inner.epsilon must be above 0 as a 32-bit number, at least 1e-45, but is 1e-50",
+        ),
         // Keys of elsewhere.
         (
             r#"{ "lr": 1e-3 }"#,

@@ -9,7 +9,7 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::tensor::Device;
 
-use crate::optimizer::{ConvexitySwitching, Phase};
+use crate::optimizer::ConvexitySwitching;
 
 /// A training loader under [`ConvexitySwitching::track`].
 pub struct TrackedLoader<O> {
@@ -64,6 +64,7 @@ impl<O: Send + 'static> TrackedLoader<O> {
     /// Serve another loader in the convex phase, over the same data in larger batches or over a fixed part of it.
     /// With fewer than four batches the metric `auto` is not made of their gradients.
     pub fn convex(self: Arc<Self>, loader: Arc<dyn DataLoader<O>>) -> Arc<Self> {
+        self.switching.room().feed.two_loaders = true;
         Arc::new(Self { convex: Some(loader), ..Self::clone(&self) })
     }
 
@@ -73,7 +74,7 @@ impl<O: Send + 'static> TrackedLoader<O> {
 
     fn current(&self) -> &Arc<dyn DataLoader<O>> {
         match &self.convex {
-            Some(convex) if self.switching.phase() == Phase::Convex => convex,
+            Some(convex) if self.switching.room().stays_convex() => convex,
             _ => &self.loader,
         }
     }
@@ -81,10 +82,15 @@ impl<O: Send + 'static> TrackedLoader<O> {
 
 impl<O: Send + 'static> DataLoader<O> for TrackedLoader<O> {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<O> + 'a> {
-        // A pass that was left open belongs to the epoch before.
-        self.switching.room().finish_pass();
+        let restarts = {
+            let mut room = self.switching.room();
+            // A pass that was left open belongs to the epoch before.
+            room.finish_pass();
+            room.feed.restarts
+        };
         self.unfinished.fetch_add(1, Ordering::Relaxed);
         Box::new(TrackedIterator {
+            restarts,
             batches: self.current().iter(),
             ahead: Ahead::Unread,
             shown: Progress::new(0, self.current().num_items(), Some("items".into())),
@@ -121,6 +127,8 @@ enum Ahead<O> {
 }
 
 struct TrackedIterator<'a, O> {
+    /// Those of the optimizer when this epoch began.
+    restarts: u64,
     batches: Box<dyn DataLoaderIterator<O> + 'a>,
     ahead: Ahead<O>,
     shown: Progress,
@@ -153,7 +161,7 @@ impl<O: Send + 'static> Iterator for TrackedIterator<'_, O> {
             if let Some(refusal) = room.refusal_untold() {
                 return Some(Err(DatasetError::new(refusal)));
             }
-            if std::mem::take(&mut room.feed.restart_epoch) {
+            if room.feed.restarts != std::mem::replace(&mut self.restarts, room.feed.restarts) {
                 drop(room);
                 self.batches = self.loader.current().iter();
                 self.ahead = Ahead::Unread;

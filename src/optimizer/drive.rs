@@ -148,7 +148,7 @@ pub(crate) fn inspect<M: Module>(
         room.refuse(Refusal::Distributed);
     }
     if optim.has_gradient_clipping() {
-        room.feed.obstacle.get_or_insert(Refusal::GradientClipping);
+        room.obstruct(Refusal::GradientClipping);
     }
 }
 

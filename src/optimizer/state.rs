@@ -43,7 +43,8 @@ pub(crate) struct UnderWay<'a>(pub &'a Shared, pub Work);
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            log::error!("{}", self.0.room().interruption(&self.1));
+            let told = self.0.room().interruption(&self.1);
+            log::error!("{told}");
         }
     }
 }

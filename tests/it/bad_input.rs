@@ -507,6 +507,31 @@ fn gradient_clipping_is_refused_at_the_swap_and_stops_a_tracked_learner() {
 }
 
 #[test]
+fn gradient_clipping_that_a_resume_brings_ends_the_convex_phase() {
+    let (before, batch) = (start(json!({ "detector": swap_at(2), "window": 1 })), all(32));
+    let step = |net, optim: &mut ModuleOptimizer| {
+        let output = TrainStep::step(&net, batch.clone());
+        TrainStep::optimize(net, optim, 1e-2.into(), output.grads)
+    };
+    let (mut net, mut optim) = (before.attach(Net::new(4, 1)), ModuleOptimizer::from(before.clone()));
+    for _ in 0..12 {
+        net = step(net, &mut optim);
+    }
+    assert_eq!(before.phase(), Phase::Convex);
+    let (record, weights) = crate::resume::bytes(&optim, net);
+    let after = start(json!({ "detector": swap_at(2), "window": 1 }));
+    let clipping = burn::grad_clipping::GradientClipping::Norm(1.0);
+    let optim = ModuleOptimizer::from(after.clone()).with_grad_clipping(clipping);
+    let mut optim = optim.from_bytes(record).expect("a record");
+    let weights = burn::store::ModuleRecord::from_bytes(weights).expect("a record");
+    let mut net = after.attach(Net::new(4, 9)).load_record(weights);
+    for _ in 0..3 {
+        net = step(net, &mut optim);
+    }
+    assert_eq!((after.phase(), refused(&after)), (Phase::NonConvex, Some(Refusal::GradientClipping)));
+}
+
+#[test]
 fn a_tracked_loader_gives_the_refusal_in_place_of_the_next_batch_once_and_then_batches_again() {
     let switching = start(json!({ "detector": swap_at(2) }));
     let train = switching.track(loader(32, 8));

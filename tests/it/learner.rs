@@ -247,6 +247,50 @@ fn another_loader_serves_the_convex_phase() {
 }
 
 #[test]
+fn behind_a_hand_back_the_first_loader_serves_again() {
+    // A stall rule that no progress satisfies, and without a loss to tell of it a line search that no step does.
+    let resort = json!({ "stall_gain": 0.99, "stall_cost": 0.5, "hold_off": 30, "max_hold_off": 30 });
+    let search = json!({ "kind": "hager_zhang", "max_evaluations": 1, "delta": 1e-7, "sigma": 1e-6 });
+    for attached in [true, false] {
+        let switching = start(json!({ "detector": swap_at(3), "safe_resort": resort, "line_search": search }));
+        let (train, mut optim) = (switching.track(loader(60, 16)).convex(loader(60, 30)), switching.clone().into());
+        let mut batches = Vec::new();
+        let mut epochs = |step: &mut dyn FnMut(&mut burn::optim::ModuleOptimizer, Batch)| {
+            for _ in 0..20 {
+                let each = burn::data::dataloader::DataLoader::iter(train.as_ref()).map(|batch| {
+                    step(&mut optim, batch.expect("a batch"));
+                });
+                batches.push(each.count());
+            }
+        };
+        match attached {
+            true => {
+                let mut net = Some(switching.attach(Net::new(8, 1)));
+                epochs(&mut |optim, batch| {
+                    let wrapped = net.take().expect("a model");
+                    let output = TrainStep::step(&wrapped, batch);
+                    net = Some(TrainStep::optimize(wrapped, optim, 1e-2.into(), output.grads));
+                });
+            }
+            false => {
+                let mut net = Some(Net::new(8, 1));
+                epochs(&mut |optim, batch| {
+                    let bare = net.take().expect("a model");
+                    let grads = crate::support::objective(&batch)(&bare).1;
+                    net = Some(optim.step(1e-2, bare, grads));
+                });
+            }
+        }
+        let back = switching.events().into_iter().find(|event| matches!(event.kind, EventKind::HandBack { .. }));
+        assert!(back.is_some(), "{attached} {:?}", switching.events());
+        let convex: Vec<usize> = (0..20).filter(|epoch| batches[*epoch] == 2).collect();
+        assert_eq!(convex, (3..3 + convex.len()).collect::<Vec<_>>(), "{attached} {batches:?}");
+        // Every epoch of the convex loader was an evaluation.
+        assert_eq!(switching.counters().gradient_evaluations, convex.len() as u64, "{attached} {batches:?}");
+    }
+}
+
+#[test]
 fn a_part_of_the_data_may_serve_the_convex_phase_and_costs_its_part() {
     let dir = tempfile::tempdir().expect("a folder");
     let switching = start(json!({ "detector": swap_at(3) }));

@@ -150,16 +150,25 @@ fn a_plain_drop_in_resumes_bit_for_bit_from_every_checkpoint() {
     }
 }
 
-#[test]
-fn a_run_that_hands_back_resumes_bit_for_bit_from_every_checkpoint() {
-    // A stall rule that no progress satisfies: the convex phase lasts a few evaluations and comes again.
+/// A method whose convex phase lasts a few evaluations and comes again: no progress satisfies its stall rule or, where no loss is
+/// shown that tells of one, no step its line search.
+fn comes_and_goes(touch: Touch) -> Value {
     let mut json = method("conjugate_gradient", "hager_zhang");
     json["safe_resort"] = json!({ "stall_gain": 0.99, "stall_cost": 0.5, "hold_off": 1 });
+    if touch == Touch::Track {
+        json["line_search"] = json!({ "kind": "hager_zhang", "max_evaluations": 1, "delta": 1e-7, "sigma": 1e-6 });
+    }
+    json
+}
+
+#[test]
+fn a_run_that_hands_back_resumes_bit_for_bit_from_every_checkpoint() {
     for touch in [Touch::AttachAndTrack, Touch::Track] {
+        let json = comes_and_goes(touch);
         let dir = tempfile::tempdir().expect("a folder");
         let (undisturbed, switching) = train(dir.path(), &json, touch, None);
         let back = count(&switching, |kind| matches!(kind, EventKind::HandBack { .. }));
-        assert!(touch == Touch::Track || back >= 1, "{:?}", switching.events());
+        assert!(back >= 1, "{touch:?}: {:?}", switching.events());
         for epoch in (1..EPOCHS).rev() {
             let (resumed, _) = train(dir.path(), &json, touch, Some(epoch));
             assert_eq!(resumed, undisturbed, "{touch:?} from epoch {epoch}");
@@ -169,19 +178,64 @@ fn a_run_that_hands_back_resumes_bit_for_bit_from_every_checkpoint() {
 
 #[test]
 fn a_run_whose_convex_phase_has_its_own_loader_resumes_bit_for_bit() {
-    let json = method("l_bfgs", "hager_zhang");
-    let run = |dir: &Path, from| {
-        let switching = start(&json);
-        let train = switching.track(loader(60, 16)).convex(loader(30, 15));
-        let end = launch(dir, switching.attach(Net::new(6, 1)), &switching, train, from, EPOCHS);
-        (end, switching)
-    };
-    let dir = tempfile::tempdir().expect("a folder");
-    let (undisturbed, _) = run(dir.path(), None);
-    for epoch in (1..EPOCHS).rev() {
-        let (resumed, _) = run(dir.path(), Some(epoch));
-        assert_eq!(resumed, undisturbed, "from epoch {epoch}");
+    let stays = method("l_bfgs", "hager_zhang");
+    for (json, touch) in [
+        (stays.clone(), Touch::Track),
+        (stays, Touch::AttachAndTrack),
+        (comes_and_goes(Touch::Track), Touch::Track),
+        (comes_and_goes(Touch::AttachAndTrack), Touch::AttachAndTrack),
+    ] {
+        let run = |dir: &Path, from| {
+            let switching = start(&json);
+            let train = switching.track(loader(60, 16)).convex(loader(30, 15));
+            let end = match touch {
+                Touch::AttachAndTrack => launch(dir, switching.attach(Net::new(6, 1)), &switching, train, from, EPOCHS),
+                _ => launch(dir, Net::new(6, 1), &switching, train, from, EPOCHS),
+            };
+            assert!(switching.events().iter().any(|event| matches!(event.kind, EventKind::Swap { .. })));
+            end
+        };
+        let dir = tempfile::tempdir().expect("a folder");
+        let undisturbed = run(dir.path(), None);
+        for epoch in (1..EPOCHS).rev() {
+            assert_eq!(run(dir.path(), Some(epoch)), undisturbed, "{touch:?} from epoch {epoch}: {json}");
+        }
     }
+}
+
+#[test]
+fn every_slice_of_a_tracked_loader_begins_anew_when_the_trial_point_has_been_revealed() {
+    let switching = start(&method("l_bfgs", "hager_zhang"));
+    let (train, mut optim) = (switching.track(loader(60, 60)), ModuleOptimizer::from(switching.clone()));
+    let mut net = switching.attach(Net::new(6, 1));
+    for _ in 0..9 {
+        for batch in train.iter() {
+            let output = TrainStep::step(&net, batch.expect("a batch"));
+            net = TrainStep::optimize(net, &mut optim, 1e-2.into(), output.grads);
+        }
+    }
+    assert_eq!(switching.phase(), Phase::Convex);
+    let (record, weights) = bytes(&optim, net);
+
+    let switching = start(&method("l_bfgs", "hager_zhang"));
+    let mut optim = ModuleOptimizer::from(switching.clone()).from_bytes(record).expect("a record");
+    let weights = ModuleRecord::from_bytes(weights).expect("a record");
+    let mut net = switching.attach(Net::new(6, 77)).load_record(weights);
+    let train = switching.track(loader(60, 10));
+    let slices = [train.slice(0, 30), train.slice(30, 60)];
+    let mut iterators = slices.each_ref().map(|slice| slice.iter());
+    let mut counts = [Vec::new(), Vec::new()];
+    while let [Some(a), Some(b)] = iterators.each_mut().map(Iterator::next) {
+        let [a, b] = [a, b].map(|batch| TrainStep::step(&net, batch.expect("a batch")).grads);
+        let mut both = burn::optim::GradientsAccumulator::new();
+        both.accumulate(&net, a);
+        both.accumulate(&net, b);
+        net = TrainStep::optimize(net, &mut optim, 1e-2.into(), both.grads());
+        counts.iter_mut().zip(&iterators).for_each(|(counts, it)| counts.push(it.progress().items_processed));
+    }
+    // Three batches each, and before them the one that was only there to reveal the trial point.
+    assert_eq!(counts, [[10, 10, 20, 30], [10, 10, 20, 30]]);
+    assert_eq!((switching.phase(), refused(&switching)), (Phase::Convex, None));
 }
 
 /// The batches of an epoch, over and over.

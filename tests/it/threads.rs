@@ -43,6 +43,36 @@ fn train(switching: &ConvexitySwitching, between: impl Fn(u64)) -> (Vec<u32>, St
     (bits, format!("{:?} {:?}", switching.counters(), switching.events()))
 }
 
+#[test]
+fn an_own_loop_may_go_from_thread_to_thread() {
+    let (unmoved, moved) = (start(), start());
+    let whole = train(&unmoved, |_| ());
+    let (mut net, batch) = (Net::new(8, 1), all(60));
+    for _ in 0..120 {
+        let (switching, batch) = (moved.clone(), batch.clone());
+        let step = move || switching.step_with(1e-2, net, |net| objective(&batch)(net));
+        (net, _) = std::thread::spawn(step).join().expect("no panic");
+    }
+    let bits: Vec<u32> = values(&net).into_iter().map(f32::to_bits).collect();
+    assert_eq!((bits, format!("{:?} {:?}", moved.counters(), moved.events())), whole);
+}
+
+#[test]
+fn a_tracked_loader_in_an_own_loop_ends_its_epochs() {
+    let switching = start();
+    let (train, mut net) = (switching.track(crate::support::loader(60, 16)), Net::new(8, 1));
+    for _ in 0..40 {
+        let mut batches = 0;
+        for batch in burn::data::dataloader::DataLoader::iter(train.as_ref()) {
+            let batch = batch.expect("a batch");
+            (net, _) = switching.step_with(1e-2, net, |net| objective(&batch)(net));
+            batches += 1;
+            assert!(batches <= 4);
+        }
+    }
+    assert!(switching.counters().iterations > 0);
+}
+
 /// Everything that can be asked, from clones that come and go.
 fn watch(switching: &ConvexitySwitching, round: u64) {
     let clone = switching.clone();

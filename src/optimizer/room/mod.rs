@@ -123,6 +123,8 @@ struct Book {
     step_length: Option<f64>,
     /// The detector's abstention has been told.
     abstained: bool,
+    /// And in this convex phase that training flags are off.
+    flags_told: bool,
     hold_off: u64,
     swap_from: u64,
     /// Parameters came by of which nobody knows in which pass: every evaluation would be of two points.
@@ -190,6 +192,7 @@ impl Room {
             gradient_norm: None,
             step_length: None,
             abstained: false,
+            flags_told: false,
             hold_off: parts.resort.map_or(0, |resort| resort.hold_off),
             swap_from: 0,
             late: false,
@@ -236,6 +239,12 @@ impl Room {
     /// Whether the parameters go back from a running average that was worse, and the point shown stays.
     pub fn returns(&self) -> bool {
         self.descent.as_ref().is_some_and(Descent::is_returning)
+    }
+
+    /// Whether the coming passes are the convex phase's, so far as is known.
+    pub fn stays_convex(&self) -> bool {
+        let leaves = self.book.next.as_ref().is_some_and(|next| matches!(next.outcome, Outcome::HandBack { .. }));
+        self.book.phase == Phase::Convex && !leaves
     }
 
     /// Whether the convex phase has converged and the parameters stand still.
@@ -362,7 +371,7 @@ impl Room {
     }
 
     /// The convex phase cannot begin, or not go on; in the non-convex phase this matters only once a swap is due.
-    fn obstruct(&mut self, refusal: Refusal) {
+    pub fn obstruct(&mut self, refusal: Refusal) {
         match self.book.phase {
             Phase::NonConvex => drop(self.feed.obstacle.get_or_insert(refusal)),
             Phase::Convex => self.refuse(refusal),
@@ -411,7 +420,7 @@ impl Room {
 
     /// Tell once in every convex phase that training flags are off, where any was on.
     pub fn tell_flags(&mut self, count: impl FnOnce() -> usize) {
-        if !std::mem::replace(&mut self.feed.flags_told, true) {
+        if !std::mem::replace(&mut self.book.flags_told, true) {
             let modules = count();
             if modules > 0 {
                 self.event(EventKind::TrainingFlagsOff { modules });
@@ -447,7 +456,8 @@ impl Room {
         } else if self.book.slots[slot] != ticket.pass {
             self.refuse(Refusal::SecondStepper);
         }
-        if self.thread.is_some_and(|thread| thread != here) {
+        // An own loop's steps are one after the other, on whatever thread.
+        if !self.feed.own && self.thread.is_some_and(|thread| thread != here) {
             self.refuse(Refusal::SecondStepper);
         }
         self.thread = Some(here);
@@ -602,7 +612,8 @@ impl Room {
             let next = Move { step, ..Move::default() };
             self.whole.apply(&next, Evaluated::default());
             self.book.plan = Plan::Apply(next);
-            self.feed.restart_epoch = true;
+            // An own loop has no epoch.
+            self.feed.restarts += u64::from(!self.feed.own);
             false
         } else if let Some(next) = self.book.next.take() {
             self.book.plan = Plan::Apply(next);
@@ -874,7 +885,7 @@ impl Room {
         }
         self.descent = Some(descent);
         self.book.phase = Phase::Convex;
-        self.feed.flags_told = false;
+        self.book.flags_told = false;
         self.event(EventKind::Swap { reason });
     }
 

@@ -77,16 +77,17 @@ pub(crate) struct Feed {
     pub orphans: bool,
     /// It did not come in the first pass, and is not read any more.
     pub lost: bool,
-    /// The tracked loader must start the epoch anew: its first batch only revealed the trial point.
-    pub restart_epoch: bool,
+    /// The tracked loader serves another one in the convex phase.
+    pub two_loaders: bool,
+    /// How often the tracked loader had to start an epoch anew, as its first batch only revealed the trial point. Every one of its
+    /// iterators sees that for itself.
+    pub restarts: u64,
     /// The gradients of the coming pass are no gradients: it only applies a move.
     pub stand_ins: bool,
     /// An own loop has loaded a record that no pass has read yet.
     pub resumed: bool,
     /// Parameters with a gradient in the coming pass, where somebody sees the whole model.
     pub given: Option<usize>,
-    /// The training flags' event has been told.
-    pub flags_told: bool,
     /// A line search has accepted a point since this was last asked.
     pub iterated: bool,
     /// The refusal has stopped the Learner.

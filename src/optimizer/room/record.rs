@@ -4,7 +4,7 @@ use burn::tensor::{Device, TensorData};
 use serde_json::Value;
 
 use super::super::whole::{SavedRow, Whole};
-use super::{Book, EventKind, Phase, Room};
+use super::{Book, Phase, Room};
 use crate::convex::Descent;
 use crate::error::Refusal;
 
@@ -82,10 +82,9 @@ impl Room {
         }
         self.records += 1;
         (self.book, self.whole) = (book, whole);
-        // What was told of this convex phase is among its events.
-        let begun = self.book.events.iter().rposition(|event| matches!(event.kind, EventKind::Swap { .. }));
-        let since = &self.book.events[begun.unwrap_or(0)..];
-        self.feed.flags_told = since.iter().any(|event| matches!(event.kind, EventKind::TrainingFlagsOff { .. }));
+        // The loader could not know the phase when it began this epoch, and serves the batches of the other one.
+        let plain = !(self.feed.attached || self.feed.own);
+        self.feed.reveal |= plain && self.feed.two_loaders && self.book.phase == Phase::Convex;
         let phase = self.book.phase;
         log::info!("the optimizer goes on from its record in the {phase} phase");
         Ok(())
