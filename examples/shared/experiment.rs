@@ -2,6 +2,7 @@
 //! what is printed and left behind.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
@@ -290,7 +291,12 @@ fn claim(arguments: &Arguments, out: &Path, ours: &Value) -> Result<(), Failure>
             }
             return Ok(());
         }
-        Ok(_) if arguments.force => {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(format!("cannot read {}: {error}", path.display()).into());
+        }
+        // Nobody knows the options of what lies there without it.
+        Err(_) if !has_parts(out) => {}
+        _ if arguments.force => {
             fs::remove_dir_all(out)?;
             fs::create_dir_all(out)?;
         }
@@ -299,10 +305,21 @@ fn claim(arguments: &Arguments, out: &Path, ours: &Value) -> Result<(), Failure>
                 format!("there is a run in {}: --resume goes on with it, --force replaces it", out.display()).into()
             );
         }
-        Err(_) => {}
+        Err(_) => {
+            let problem =
+                format!("a run in {} lacks its run.json and cannot go on: --force replaces it", out.display());
+            return Err(problem.into());
+        }
     }
     fs::write(out.join(methods::TRACE), "")?;
     Ok(run::write_whole(&path, &serde_json::to_string_pretty(ours)?)?)
+}
+
+/// Whether there are parts of a run in a folder.
+fn has_parts(out: &Path) -> bool {
+    let of_a_method = |folder: &Path| ["finished.json", "checkpoint"].iter().any(|part| folder.join(part).exists());
+    let mut folders = fs::read_dir(out).into_iter().flatten().flatten();
+    out.join(methods::TRACE).exists() || folders.any(|entry| of_a_method(&entry.path()))
 }
 
 #[cfg(test)]
@@ -406,5 +423,30 @@ mod tests {
                 assert_eq!(experiment.run(&name, &["--resume"]), undisturbed, "{name}");
             }
         }
+    }
+
+    #[test]
+    fn parts_of_a_run_without_its_options_are_no_part_of_another_one() {
+        let root = tempfile::tempdir().unwrap();
+        let arguments = ["--config", &swaps_at_4(&root), "--baseline", "none"];
+        let experiment = Experiment { root: &root, arguments: &arguments };
+        let undisturbed = experiment.run("parts", &[]);
+        let folder = root.path().join("parts");
+        fs::write(folder.join("mine.txt"), "").unwrap();
+        fs::remove_file(folder.join("run.json")).unwrap();
+        // What a removal that was killed may leave.
+        for parts in [&[][..], &[methods::TRACE]] {
+            parts.iter().for_each(|part| fs::remove_file(folder.join(part)).unwrap());
+            for more in [&["--resume"][..], &[]] {
+                let status = experiment.command("parts", more).stderr(Stdio::null()).status();
+                assert!(!status.unwrap().success() && folder.join(methods::OURS).exists());
+            }
+        }
+        assert_eq!(experiment.run("parts", &["--force"]), undisturbed);
+        // Other files are in nobody's way.
+        fs::create_dir(root.path().join("new")).unwrap();
+        fs::write(root.path().join("new/mine.txt"), "").unwrap();
+        assert_eq!(experiment.run("new", &[]), undisturbed);
+        assert!(root.path().join("new/mine.txt").exists());
     }
 }

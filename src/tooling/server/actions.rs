@@ -16,6 +16,8 @@ pub(super) struct Action {
     pub kind: CodeActionKind,
     /// The diagnostic it puts right.
     pub fixes: Option<Diagnostic>,
+    /// Whether that is what was meant, as far as one can tell.
+    pub preferred: bool,
     pub edits: Vec<TextEdit>,
 }
 
@@ -29,8 +31,10 @@ pub(super) fn actions(text: &str, pointer: &str, range: Range<usize>, diagnostic
         if at.start > range.end || at.end < range.start {
             continue;
         }
+        let meant = diagnostic.problem.nearest().map(|nearest| format!("Change to \"{nearest}\""));
         let mut fix_by = |title: String, changes: Option<Vec<edit::Edit>>| {
             actions.extend(changes.map(|changes| Action {
+                preferred: meant.as_ref() == Some(&title),
                 title,
                 kind: CodeActionKind::QUICKFIX,
                 fixes: Some(diagnostic.clone()),
@@ -52,7 +56,10 @@ pub(super) fn actions(text: &str, pointer: &str, range: Range<usize>, diagnostic
                     fix(format!("Make it \"{kind}\""), object.map(|object| edit::prepend(text, object, &insert)));
                 }
             }
-            Problem::UnknownKey { .. } | Problem::DeprecatedKey { .. } | Problem::DuplicateKey { .. } => {
+            Problem::UnknownKey { .. }
+            | Problem::Misplaced { .. }
+            | Problem::DeprecatedKey { .. }
+            | Problem::DuplicateKey { .. } => {
                 if let Some(nearest) = diagnostic.problem.nearest() {
                     fix(format!("Change to \"{nearest}\""), Some((at.clone(), format!("\"{nearest}\""))));
                 }
@@ -72,6 +79,7 @@ pub(super) fn actions(text: &str, pointer: &str, range: Range<usize>, diagnostic
             title: "Insert the missing keys with their defaults".into(),
             kind: CodeActionKind::REFACTOR_REWRITE,
             fixes: None,
+            preferred: false,
             edits: edit::append(text, &tree, object, &missing).into_iter().map(edit).collect(),
         });
     }

@@ -1,6 +1,6 @@
 //! The language server: what an editor knows of a configuration while it is typed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use lsp_server::{Connection, ErrorCode, Message, Notification, ProtocolError, Request, Response};
 use lsp_types::notification::{
@@ -111,14 +111,10 @@ struct Subject<'s> {
 
 impl Server<'_> {
     fn run(&mut self) -> bool {
-        let (mut queue, mut leaving) = (VecDeque::new(), false);
+        // In their order: an answer takes less than what cancels it.
+        let mut leaving = false;
         loop {
-            if queue.is_empty() {
-                let Ok(message) = self.connection.receiver.recv() else { return leaving };
-                queue.push_back(message);
-            }
-            queue.extend(self.connection.receiver.try_iter());
-            let Some(message) = queue.pop_front() else { continue };
+            let Ok(message) = self.connection.receiver.recv() else { return leaving };
             match message {
                 Message::Request(request) => {
                     let response = if leaving {
@@ -127,9 +123,6 @@ impl Server<'_> {
                     } else if request.method == Shutdown::METHOD {
                         leaving = true;
                         Response::new_ok(request.id, ())
-                    } else if is_cancelled(&request, &queue) {
-                        let message = format!("{} was cancelled", request.method);
-                        Response::new_err(request.id, ErrorCode::RequestCanceled as i32, message)
                     } else {
                         self.answer(request)
                     };
@@ -230,7 +223,8 @@ impl Server<'_> {
         let path = uri.path().as_estr().decode().into_string_lossy();
         let name = path.rsplit('/').next().unwrap_or_default();
         let fits = |(pattern, _): &&(String, String)| {
-            matches(pattern, name) || pattern.contains('/') && matches(&format!("*{pattern}"), &path)
+            matches(pattern, name)
+                || pattern.contains('/') && matches(&format!("*/{}", pattern.trim_start_matches('/')), &path)
         };
         let pointer = match self.pointers.iter().find(fits) {
             Some((_, pointer)) => pointer.clone(),
@@ -259,7 +253,7 @@ impl Server<'_> {
         };
         let action = |action: actions::Action| CodeAction {
             title: action.title,
-            is_preferred: action.fixes.as_ref().map(|fixed| fixed.problem.nearest().is_some()),
+            is_preferred: action.fixes.as_ref().map(|_| action.preferred),
             diagnostics: action.fixes.map(|fixed| vec![subject.show(&lines, &fixed)]),
             kind: Some(action.kind),
             edit: Some(WorkspaceEdit::new(HashMap::from([(subject.uri.clone(), action.edits)]))),
@@ -343,16 +337,6 @@ fn respond<P: DeserializeOwned, R: serde::Serialize>(
 
 fn read<P: DeserializeOwned>(params: Value) -> Option<P> {
     serde_json::from_value(params).inspect_err(|error| log::warn!("a notification is not understood: {error}")).ok()
-}
-
-/// Whether a later message takes the request back.
-fn is_cancelled(request: &Request, queue: &VecDeque<Message>) -> bool {
-    queue.iter().any(|message| match message {
-        Message::Notification(notification) if notification.method == "$/cancelRequest" => {
-            serde_json::to_value(&request.id).is_ok_and(|id| notification.params["id"] == id)
-        }
-        _ => false,
-    })
 }
 
 fn pointers(options: &Value) -> Option<Vec<(String, String)>> {
