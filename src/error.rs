@@ -74,10 +74,10 @@ impl ParameterError {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Refusal {
-    /// Burn's optimizer clips the gradient, and a clipped vector is no gradient of the objective.
+    /// Burn's optimizer clips the gradient, and a clipped vector is no gradient of the objective. Noticed with `attach` alone.
     #[error(
-        "gradient clipping is set and a clipped vector is no gradient: build the ModuleOptimizer without \
-         `with_grad_clipping`, or use the `never` detector"
+        "gradient clipping is set and a clipped vector is no gradient: build the optimizer without \
+         gradient clipping (`with_grad_clipping`), or use the `never` detector"
     )]
     GradientClipping,
     /// Parameters in half precision round a trial point off the search line.
@@ -115,7 +115,7 @@ pub enum Refusal {
          parallel): make one optimizer for each with `ConvexitySwitchingConfig::init`"
     )]
     SecondStepper,
-    /// A parameter came by behind the last of a pass, and the plain drop-in cannot tell whether it belongs to that pass or
+    /// A parameter came by after the last of a pass, and the plain drop-in cannot tell whether it belongs to that pass or
     /// begins the next one.
     #[error(
         "a parameter got a gradient later than the others and nobody tells where a pass ends: give the training loader to \

@@ -89,7 +89,7 @@ pub struct InnerAdamW {
     /// default 1e-4. Source: Burn.
     #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
-    /// Decay only where it does not oppose the step; default false. Source: cautious weight decay,
+    /// Decay a parameter only where that goes the same way as its step; default false. Source: cautious weight decay,
     /// <https://arxiv.org/abs/2510.12402>.
     pub cautious_weight_decay: bool,
     /// Divide by the largest mean squared gradient so far instead of the current one; default false. Source: AMSGrad,

@@ -40,8 +40,8 @@ pub struct ConvexitySwitchingConfig {
     pub schema: Option<String>,
     /// The optimizer of the non-convex phase; default Adam. Source: Hrycej et al. 2025, Algorithm 1.
     pub inner: InnerConfig,
-    /// What decides when the convex phase begins; default behind the peak of the gradient norm and, where the loss is
-    /// shown, once its logarithm falls by less than 0.1 a unit of cost and it is at most a quarter of its largest. Source:
+    /// What decides when the convex phase begins; default after the peak of the gradient norm and, where the loss is
+    /// shown, once its logarithm falls by less than 0.1 per unit of cost and it is at most a quarter of its largest. Source:
     /// Hrycej et al. 2025, Algorithm 1, for the first; the others are this crate's, by experiment.
     pub detector: DetectorConfig,
     /// Length of a window, the unit in which the detector observes, where the loader is not tracked; in passes, at least
@@ -125,8 +125,8 @@ pub enum MetricConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SafeResortConfig {
-    /// Whether too slow a gain, or a gradient norm above its old peak, is a reason; default true. Without it there is no hold-off. A failed search and a loss that is not finite are reasons in any
-    /// case. Source: the "safe resort" of Hrycej et al. 2025.
+    /// Whether to hand back when the loss gains too little per cost or the gradient norm exceeds its old peak; default true. If false
+    /// there is no hold-off either. A failed search and a loss that is not finite always hand back. Source: the "safe resort" of Hrycej et al. 2025.
     pub enabled: bool,
     /// Windows after a hand-back in which the detector's verdict does not count; at least 1, default 5, doubled at every hand-back. Source:
     /// this crate.

@@ -48,7 +48,7 @@ impl Preset {
             }
             Self::Careful => {
                 "Swaps late, on a smoothed norm that is low three windows in a row and a loss that falls by less than 5 % \
-                 a unit of cost, keeps ten pairs, and hands back where the convex phase gains less than a tenth of the loss."
+                 per unit of cost, keeps ten pairs, and hands back where the convex phase gains less than a tenth of the loss."
             }
         }
     }

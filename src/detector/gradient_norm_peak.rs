@@ -1,5 +1,5 @@
 //! The published rule: the gradient norm grows while the loss is non-convex and shrinks once it is convex, so the swap
-//! belongs just behind the norm's peak.
+//! belongs just after the norm's peak.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::error::{ParameterError, StateError};
 
 const KIND: &str = "gradient_norm_peak";
 
-/// Swap behind the peak of the gradient norm: after `patience` windows in a row with
+/// Swap after the peak of the gradient norm: after `patience` windows in a row with
 /// `norm <= threshold * (largest norm so far)` (Hrycej et al. 2025, Algorithm 1, <https://arxiv.org/abs/2510.25366>).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

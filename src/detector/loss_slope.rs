@@ -10,7 +10,7 @@ use crate::error::{ParameterError, StateError};
 
 const KIND: &str = "loss_slope";
 
-/// Swap when the loss falls by less than `rate` a unit of cost: the least-squares slope of `ln(loss)` against cost over the
+/// Swap when the loss falls by less than `rate` per unit of cost: the least-squares slope of `ln(loss)` against cost over the
 /// last `windows` windows is flatter than `rate`. A rising loss is flat too. It needs the loss (`attach`, or an own loop).
 /// Source: this crate; with `gradient_norm_peak` and `loss_level` in an `all` it is the default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -105,7 +105,8 @@ fn no_loss() -> Verdict {
 /// Decides when the loss has become convex.
 ///
 /// A detector is asked once per window, in order. Its state is saved in the optimizer's record through
-/// [`state`](Self::state) and comes back through [`restore`](Self::restore), a user's own detector's too.
+/// [`state`](Self::state) and comes back through [`restore`](Self::restore), a user's own detector's too. The optimizer is locked
+/// while it asks: a detector that asks a handle of it waits for itself.
 pub trait SwapDetector: Debug + Send + Sync + 'static {
     /// Take in one window and say whether to swap.
     fn observe(&mut self, observation: &Observation) -> Verdict;

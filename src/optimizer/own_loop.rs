@@ -16,7 +16,7 @@ use super::{ConvexitySwitching, Phase, Work};
 pub struct StepOutcome {
     /// The phase the step was made in.
     pub phase: Phase,
-    /// How often the closure was called.
+    /// How often the objective was evaluated, by either closure.
     pub evaluations: u64,
     /// The loss at the point returned, with the penalty of `l2`; `None` in the non-convex phase, where nothing is read back for it.
     pub loss: Option<f64>,

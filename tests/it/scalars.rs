@@ -1,11 +1,11 @@
 //! The convex phase in f64: the metamorphic tests, the driver problem of CG_DESCENT, and what planted mistakes change.
 
-use burn_convexity::StateError;
 use burn_convexity::convex::direction::{Beta, ConjugateGradient, ConjugateGradientConfig, LBfgs, LBfgsConfig, Memory};
-use burn_convexity::convex::line_search::{Decision, HagerZhang, HagerZhangConfig, LineSearch, Point};
+use burn_convexity::convex::line_search::{HagerZhang, HagerZhangConfig};
 use proptest::prelude::*;
 
 use crate::host::{Limits, Run, dot, minimise};
+use crate::support::Exact;
 
 const BETAS: [Beta; 6] = [
     Beta::FletcherReeves,
@@ -18,41 +18,6 @@ const BETAS: [Beta; 6] = [
 
 fn cg(beta: Beta) -> ConjugateGradient {
     ConjugateGradient::new(ConjugateGradientConfig { beta, ..Default::default() })
-}
-
-/// A line search of a user's own: exact on a quadratic, whose slope is linear along the line.
-#[derive(Clone, Debug, Default)]
-struct Exact {
-    slope: f64,
-    asked: bool,
-}
-
-impl LineSearch for Exact {
-    fn begin(&mut self, origin: Point, initial_step: f64) -> Decision {
-        *self = Self { slope: origin.slope.unwrap_or(f64::NAN), asked: false };
-        Decision::Evaluate(initial_step)
-    }
-
-    fn observe(&mut self, point: Point) -> Decision {
-        let slope = point.slope.unwrap_or(f64::NAN);
-        if std::mem::replace(&mut self.asked, true) {
-            return Decision::Accept(point.step);
-        }
-        Decision::Evaluate(point.step * self.slope / (self.slope - slope))
-    }
-
-    fn state(&self) -> serde_json::Value {
-        serde_json::json!([self.slope, self.asked])
-    }
-
-    fn restore(&mut self, state: serde_json::Value) -> Result<(), StateError> {
-        (self.slope, self.asked) = StateError::read("exact", state)?;
-        Ok(())
-    }
-
-    fn boxed(&self) -> Box<dyn LineSearch> {
-        Box::new(self.clone())
-    }
 }
 
 fn search(config: HagerZhangConfig) -> HagerZhang {
@@ -224,17 +189,6 @@ fn every_accepted_step_satisfies_the_wolfe_or_approximate_wolfe_conditions() {
             }
         }
     }
-}
-
-#[test]
-fn evaluations_reported_are_those_the_objective_counted() {
-    let count = std::cell::Cell::new(0);
-    let f = |x: &[f64]| {
-        count.set(count.get() + 1);
-        driver(x)
-    };
-    let run = minimise(&f, &[1.0; 30], cg(Beta::HagerZhang), search(Default::default()), LIMITS);
-    assert_eq!(run.evaluations, count.get());
 }
 
 #[test]

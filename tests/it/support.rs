@@ -19,7 +19,8 @@ use burn::train::renderer::{
 use burn::train::{
     InferenceStep, LearnerModel, RegressionOutput, SupervisedTraining, TrainLoader, TrainOutput, TrainStep, ValidLoader,
 };
-use burn_convexity::{ConvexitySwitching, ConvexitySwitchingConfig, Event, EventKind, Refusal};
+use burn_convexity::convex::line_search::{Decision, LineSearch, Point};
+use burn_convexity::{ConvexitySwitching, ConvexitySwitchingConfig, Event, EventKind, Refusal, StateError};
 use serde_json::{Value, json};
 
 use crate::device_name::DeviceName;
@@ -342,5 +343,40 @@ impl MetricsRenderer for Seen {
 
     fn register_metric(&mut self, definition: MetricDefinition) {
         self.kept().names.insert(definition.metric_id, definition.name.to_string());
+    }
+}
+
+/// A line search of a user's own: exact on a quadratic, whose slope is linear along the line.
+#[derive(Clone, Debug, Default)]
+pub struct Exact {
+    slope: f64,
+    asked: bool,
+}
+
+impl LineSearch for Exact {
+    fn begin(&mut self, origin: Point, initial_step: f64) -> Decision {
+        *self = Self { slope: origin.slope.unwrap_or(f64::NAN), asked: false };
+        Decision::Evaluate(initial_step)
+    }
+
+    fn observe(&mut self, point: Point) -> Decision {
+        let slope = point.slope.unwrap_or(f64::NAN);
+        if std::mem::replace(&mut self.asked, true) {
+            return Decision::Accept(point.step);
+        }
+        Decision::Evaluate(point.step * self.slope / (self.slope - slope))
+    }
+
+    fn state(&self) -> Value {
+        json!([self.slope, self.asked])
+    }
+
+    fn restore(&mut self, state: Value) -> Result<(), StateError> {
+        (self.slope, self.asked) = StateError::read("exact", state)?;
+        Ok(())
+    }
+
+    fn boxed(&self) -> Box<dyn LineSearch> {
+        Box::new(self.clone())
     }
 }

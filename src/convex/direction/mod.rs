@@ -131,7 +131,8 @@ impl Proposal {
     }
 }
 
-/// A method that turns inner products into the next search direction.
+/// A method that turns inner products into the next search direction. The optimizer is locked while
+/// it asks: a method that asks a handle of it waits for itself.
 pub trait Direction: Debug + Send + Sync + 'static {
     /// The convex phase begins, and a pair `(s, y)` takes so many bytes over all tensors.
     ///

@@ -32,8 +32,8 @@ pub struct HagerZhangConfig {
     /// conditions T1 and T2.
     #[schemars(range(min = 0.0, max = 1.0), extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub sigma: f64,
-    /// As `sigma`, for a first step that is only a guess at the scale, as conjugate gradients have it: one that leaves more
-    /// serves the interpolation alone. No unit, above 0 and at most 1, default 1, where `sigma` alone decides. The QuadStep
+    /// Like `sigma`, for a first trial whose length is only a guess, as with conjugate gradients: if more steepness is left there,
+    /// the trial serves interpolation only and is not accepted. No unit, above 0 and at most 1, default 1, where `sigma` alone decides. The QuadStep
     /// of Hager and Zhang 2006, with slopes in place of values.
     #[schemars(range(min = 0.0, max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub guess_sigma: f64,

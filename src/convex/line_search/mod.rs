@@ -58,7 +58,8 @@ pub enum SearchFailure {
 /// A one-dimensional minimiser by reverse communication.
 ///
 /// [`begin`](Self::begin) starts a search, then each [`Decision::Evaluate`] is answered by one
-/// [`observe`](Self::observe) with the same step length, until the search accepts a point or fails.
+/// [`observe`](Self::observe) with the same step length, until the search accepts a point or fails. The
+/// optimizer is locked while it asks: a search that asks a handle of it waits for itself.
 pub trait LineSearch: Debug + Send + Sync + 'static {
     /// Start a search from the base point (`origin.step` is 0) with a first trial step length.
     fn begin(&mut self, origin: Point, initial_step: f64) -> Decision;
