@@ -315,11 +315,12 @@ fn claim(arguments: &Arguments, out: &Path, ours: &Value) -> Result<(), Failure>
     Ok(run::write_whole(&path, &serde_json::to_string_pretty(ours)?)?)
 }
 
-/// Whether there are parts of a run in a folder.
+/// Whether there are parts of a run in a folder. An empty trace is none: it is there just before the options are.
 fn has_parts(out: &Path) -> bool {
     let of_a_method = |folder: &Path| ["finished.json", "checkpoint"].iter().any(|part| folder.join(part).exists());
     let mut folders = fs::read_dir(out).into_iter().flatten().flatten();
-    out.join(methods::TRACE).exists() || folders.any(|entry| of_a_method(&entry.path()))
+    fs::metadata(out.join(methods::TRACE)).is_ok_and(|trace| trace.len() > 0)
+        || folders.any(|entry| of_a_method(&entry.path()))
 }
 
 #[cfg(test)]
