@@ -45,7 +45,7 @@ impl<'a> Document<'a> {
         let parsed = parse_to_ast(text, &CollectOptions::default(), &JSONC).map_err(|error| {
             let range = error.range();
             let words = uncapitalized(&error.kind().to_string());
-            refuse(range.start..range.end, words + hint(&text[range.start..]))
+            refuse(range.start..range.end, words + hint(text.get(range.start..).unwrap_or_default()))
         })?;
         match parsed.value {
             Some(root) => Ok(Self { lines, root }),

@@ -126,7 +126,8 @@ pub enum MetricConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct SafeResortConfig {
     /// Whether to hand back when the loss gains too little per cost or the gradient norm exceeds its old peak; default true. If false
-    /// there is no hold-off either. A failed search and a loss that is not finite always hand back. Source: the "safe resort" of Hrycej et al. 2025.
+    /// there is no hold-off either. A search that fails along steepest descent too hands back in any case. Source: the "safe resort" of
+    /// Hrycej et al. 2025.
     pub enabled: bool,
     /// Windows after a hand-back in which the detector's verdict does not count; at least 1, default 5, doubled at every hand-back. Source:
     /// this crate.
