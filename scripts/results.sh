@@ -63,7 +63,9 @@ for part in $parts; do
           done
           run "models/vgg5-$loss-$seed" vgg5 --loss "$loss" --seed "$seed"
         done
-      done ;;
+      done
+      for model in vit-mlp vit-nomlp vit-nomlp-wkewq-wvwo; do run "models/$model-l2-0" vit --model "$model" --l2 1e-4; done
+      run models/vgg5-l2-0 vgg5 --l2 1e-4 ;;
     alternatives)
       for seed in $seeds; do
         for loss in cross-entropy mse; do
@@ -115,6 +117,7 @@ for part in $parts; do
         large cross-entropy-vgg5-0 vgg5 "$dataset" --epochs 16
         large mse-vit-0 vit "$dataset" --loss mse --model vit-nomlp-wkewq-wvwo --epochs 50
       done
+      large l2-vit-0 vit mnist --model vit-nomlp-wkewq-wvwo --epochs 50 --l2 1e-4
       for seed in 1 2; do large "cross-entropy-vit-$seed" vit mnist --model vit-nomlp-wkewq-wvwo --epochs 50 --seed "$seed"; done
       large vgg5-60-0 vgg5 mnist --epochs 60
       for epochs in 40 80; do large "vgg5-$epochs-0" vgg5 cifar10 --epochs "$epochs"; done
