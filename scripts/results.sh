@@ -116,8 +116,8 @@ for part in $parts; do
         large cross-entropy-vit-0 vit "$dataset" --model vit-nomlp-wkewq-wvwo --epochs 50
         large cross-entropy-vgg5-0 vgg5 "$dataset" --epochs 16
         large mse-vit-0 vit "$dataset" --loss mse --model vit-nomlp-wkewq-wvwo --epochs 50
+        large l2-vit-0 vit "$dataset" --model vit-nomlp-wkewq-wvwo --epochs 50 --l2 1e-4
       done
-      large l2-vit-0 vit mnist --model vit-nomlp-wkewq-wvwo --epochs 50 --l2 1e-4
       for seed in 1 2; do large "cross-entropy-vit-$seed" vit mnist --model vit-nomlp-wkewq-wvwo --epochs 50 --seed "$seed"; done
       large vgg5-60-0 vgg5 mnist --epochs 60
       for epochs in 40 80; do large "vgg5-$epochs-0" vgg5 cifar10 --epochs "$epochs"; done
