@@ -126,8 +126,8 @@ for part in $parts; do
         large "$model-mse-0" vit mnist --model "$model" --epochs 60 --loss mse
         large "$model-l2-0" vit mnist --model "$model" --epochs 60 --l2 1e-4
         large "$model-0" vit cifar10 --model "$model" --epochs 120
+        large "$model-mse-0" vit cifar10 --model "$model" --epochs 120 --loss mse
       done
-      for model in vit-mlp vit-nomlp-wkewq; do large "$model-mse-0" vit cifar10 --model "$model" --epochs 120 --loss mse; done
       large vit-nomlp-wkewq-l2-0 vit cifar10 --model vit-nomlp-wkewq --epochs 120 --l2 1e-4
       large vgg5-mse-60-0 vgg5 mnist --epochs 60 --loss mse
       large vgg5-l2-60-0 vgg5 mnist --epochs 60 --l2 1e-4
