@@ -158,8 +158,8 @@ impl Bench {
         times.map(|times| 1e3 * median(times))
     }
 
-    /// Milliseconds an evaluation beside the model's in an own loop, and those of Burn's L-BFGS with strong Wolfe conditions,
-    /// each with a memory of so many pairs that is full.
+    /// Milliseconds an iteration beside the model's evaluations in an own loop, and those of Burn's L-BFGS with strong Wolfe
+    /// conditions, each with a memory of so many pairs that is full.
     fn l_bfgs(&self) -> [f64; 2] {
         const PAIRS: usize = 20;
         let switching = ours(&format!(
@@ -168,19 +168,21 @@ impl Bench {
         ));
         let meter = Meter::default();
         let mut model = Some(self.model.clone());
-        let mut evaluate = |evaluations: usize| {
-            for _ in 0..evaluations {
+        let mut iterate = |iterations: usize| {
+            for _ in 0..iterations {
                 let objective = |model: &Classifier| meter.within(self, || self.objective(model));
                 model = model.take().map(|model| switching.step_with(LR, model, objective).0);
             }
         };
-        evaluate(PAIRS + 8);
-        let own = meter.beside(self, || evaluate(self.rounds));
-        assert!(!switching.has_converged(), "an evaluation where nothing moves costs nothing");
-        let method = |evaluations: usize| {
+        iterate(PAIRS + 8);
+        let before = switching.counters().iterations;
+        let own = meter.beside(self, || iterate(self.rounds)) / self.rounds as f64;
+        let iterations = switching.counters().iterations - before;
+        assert!(iterations == self.rounds as u64, "a call in which nothing moves costs nothing: {iterations} moved");
+        let method = |iterations: usize| {
             LBFGSConfig::new()
-                .with_max_iter(evaluations)
-                .with_max_eval(Some(evaluations))
+                .with_max_iter(iterations)
+                .with_max_eval(Some(100 * iterations))
                 .with_history_size(PAIRS)
                 .with_tolerance_grad(0.0)
                 .with_tolerance_change(0.0)
@@ -193,9 +195,13 @@ impl Bench {
         let mut burn = method(PAIRS + 8).init();
         let (model, _) = burn.step(1.0, self.model.clone(), objective);
         let filled = burn.to_record();
+        let pairs = 2 * PAIRS * self.model.num_params() * size_of::<f32>();
+        let bytes = burn.into_bytes().expect("a record").len();
+        assert!(bytes > pairs, "Burn's memory is not full: {bytes} bytes for pairs of {pairs}");
         let mut burn = method(self.rounds).init().load_record(filled);
-        let burn = meter.beside(self, || drop(burn.step(1.0, model, objective)));
-        [own, burn]
+        let time = meter.beside(self, || drop(burn.step(1.0, model, objective)));
+        assert!(meter.calls.get() as usize > self.rounds, "Burn's has stopped after {} evaluations", meter.calls.get());
+        [own, time / self.rounds as f64]
     }
 }
 
@@ -215,12 +221,12 @@ impl Meter {
         result.expect("it was put there")
     }
 
-    /// Milliseconds an evaluation that are not spent within.
+    /// Milliseconds that are not spent within.
     fn beside(&self, bench: &Bench, run: impl FnOnce()) -> f64 {
         self.calls.set(0);
         self.time.set(Duration::ZERO);
         let all = bench.time(run);
-        1e3 * (all - self.time.get()).as_secs_f64() / f64::from(self.calls.get().max(1))
+        1e3 * (all - self.time.get()).as_secs_f64()
     }
 }
 

@@ -13,9 +13,9 @@ WINDOW = 40  # passes, as there
 LIMITS = {
     "non_convex_last": ("adam", 3 + 3 / WINDOW, 1 / WINDOW),
     "non_convex": ("adam", 3 + 4 / 8 + 3 / WINDOW, 1 / WINDOW),
-    "convex": ("model", 18, 1),
+    "convex": ("model", 12, 1),
     # Eight more: there and back, the matrices of a shape are joined and multiplied from both sides, and all are joined again.
-    "convex_kronecker": ("model", 26, 1),
+    "convex_kronecker": ("model", 20.25, 1),
 }
 
 

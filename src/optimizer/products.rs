@@ -1,5 +1,8 @@
 //! Inner products and sums of rows over the whole model, to the digits of their element type.
 //!
+//! Of two matrices the one with fewer rows comes first: both forms read the other once for each of its rows at most, and libraries
+//! for the CPU take half the time for that order.
+//!
 //! A matrix product is the fastest way to both, but Burn's own CUDA backend computes one of f32 from numbers rounded to 11
 //! binary digits (TensorFloat-32), too few for a line search. There they are sums of elementwise products.
 
@@ -23,9 +26,8 @@ fn by_product(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<1> {
 
 fn by_sums(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<1> {
     let [rows, _] = a.dims();
-    let [columns, _] = b.dims();
-    let column = |at| (a.clone() * b.clone().narrow(0, at, 1)).sum_dim(1);
-    Tensor::cat((0..columns).map(column).collect(), 1).reshape([rows * columns])
+    let row = |at| (b.clone() * a.clone().narrow(0, at, 1)).sum_dim(1);
+    Tensor::cat((0..rows).map(row).collect(), 0).squeeze_dim(1)
 }
 
 /// The squared norm of one row.

@@ -107,6 +107,16 @@ impl Vector {
         self.0.iter().find_map(|row| piece(&row.values, &row.seats, slot))
     }
 
+    /// As [`seated`](Self::seated), without the row itself where it is as it is to be: what nobody else holds can be changed in
+    /// place.
+    pub fn take_seated(&mut self, seats: &[Seat], like: &Tensor<2>) -> Option<Tensor<2>> {
+        let alike = self.0.iter().position(|row| row.seats == seats);
+        match alike.map(|at| self.0.swap_remove(at)) {
+            Some(row) => Some(row.values.to_device(&like.device())),
+            None => self.seated(seats, like),
+        }
+    }
+
     /// The same vector in a row with these seats, on the device of `like`; `None` where a tensor has no piece.
     pub fn seated(&self, seats: &[Seat], like: &Tensor<2>) -> Option<Tensor<2>> {
         let device = like.device();

@@ -17,34 +17,104 @@ pub(super) struct Vectors {
     pub base: Tensor<2>,
     /// The gradient there, `[1, n]`.
     pub gradient: Option<Tensor<2>>,
-    /// The search direction, `[1, n]`.
-    pub direction: Option<Tensor<2>>,
-    /// Batch gradients, and steps and gradient changes by slot.
-    memory: Option<Memory>,
+    rows: Option<Rows>,
     /// The metric. A diagonal is in no record, since it follows from the inner optimizer's state.
     pub metric: Option<Metric>,
     /// Where the parameters stand, once that is known. In no record: it follows from the others.
     pub point: Option<Tensor<2>>,
 }
 
-/// The batch gradients of the first matrix one below the other, then pairs, the step and then the gradient change of a slot;
-/// those from `used` on are room for more.
-#[derive(Clone, Debug)]
-struct Memory {
-    batches: usize,
-    used: usize,
-    /// `[batches + 2 m, n]`.
-    rows: Tensor<2>,
+/// An evaluation's gradient, and its change since the base point where there is a gradient of that.
+#[derive(Debug)]
+pub(super) struct Trial {
+    gradient: Tensor<2>,
+    change: Option<Tensor<2>>,
 }
 
-impl Memory {
-    /// How many of the rows are something.
-    fn height(&self) -> usize {
-        self.batches + 2 * self.used
+/// What lies one below the other, so that the products of an evaluation are those of two matrices, and a sum of them is a third: the
+/// direction, the gradient's change, the gradient, the batch gradients of the first matrix, then pairs, the step and then the
+/// gradient change of a slot; those from `used` on are room for more. A direction without memory, as that of conjugate gradients,
+/// is alone here.
+#[derive(Clone, Debug)]
+struct Rows {
+    /// Whether there is a direction; it is zero else.
+    directed: bool,
+    batches: usize,
+    used: usize,
+    /// `[OWN + batches + 2 m, n]`, or `[1, n]` where the direction is alone.
+    values: Tensor<2>,
+}
+
+// Where an evaluation's own rows lie, and how many they are. The gradient is next to the rows it is added to, and the other two
+// are in no such sum: a change that is not finite would be, whatever its factor.
+const DIRECTION: usize = 0;
+const CHANGE: usize = 1;
+const GRADIENT: usize = 2;
+const OWN: usize = 3;
+
+impl Rows {
+    fn alone(direction: Tensor<2>) -> Self {
+        Self { directed: true, batches: 0, used: 0, values: direction }
     }
 
-    fn used(&self) -> Tensor<2> {
-        self.rows.clone().narrow(0, 0, self.height())
+    fn is_alone(&self) -> bool {
+        self.values.dims()[0] == 1
+    }
+
+    /// How many of the rows are something, where the direction is not alone.
+    fn height(&self) -> usize {
+        OWN + self.batches + 2 * self.used
+    }
+
+    /// Those from one on.
+    fn from(&self, first: usize) -> Tensor<2> {
+        self.values.clone().narrow(0, first, self.height() - first)
+    }
+
+    /// With a row in its place: no other tensor may share the memory of these, or it is a copy of all of them.
+    fn with(self, at: usize, row: Tensor<2>) -> Self {
+        let [_, columns] = row.dims();
+        Self { values: self.values.slice_assign([at..at + 1, 0..columns], row), ..self }
+    }
+
+    fn directed(self, direction: Tensor<2>) -> Self {
+        match self.is_alone() {
+            true => Self::alone(direction),
+            false => Self { directed: true, ..self.with(DIRECTION, direction) },
+        }
+    }
+
+    fn direction(&self) -> Option<Tensor<2>> {
+        self.directed.then(|| self.values.clone().narrow(0, DIRECTION, 1))
+    }
+
+    /// The gradient, the batch gradients and the pairs, each times its coefficient; those of slots without a pair have no part in it.
+    fn combination(&self, coefficients: &Coefficients) -> Tensor<2> {
+        let none = std::iter::repeat(0.0);
+        let batches = coefficients.batches.iter().copied().chain(none.clone()).take(self.batches);
+        let pairs = coefficients.pairs.iter().flatten().copied().chain(none).take(2 * self.used);
+        let factors: Vec<f64> = std::iter::once(coefficients.gradient).chain(batches).chain(pairs).collect();
+        let rows = self.from(GRADIENT);
+        let factors = TensorData::new(factors, [1, rows.dims()[0]]);
+        combination(Tensor::from_data(factors, (&rows.device(), rows.dtype())), rows)
+    }
+
+    /// Make room for so many pairs where there is none for one in this slot.
+    fn reserve(&mut self, slot: usize, pairs: usize) {
+        let [height, columns] = self.values.dims();
+        let slots = height.saturating_sub(OWN + self.batches) / 2;
+        if slot >= slots {
+            let more = OWN + self.batches + 2 * pairs.max(slot + 1) - height;
+            let more = Tensor::zeros([more, columns], (&self.values.device(), self.values.dtype()));
+            self.values = Tensor::cat(vec![self.values.clone(), more], 0);
+        }
+    }
+
+    /// With a pair in a slot that there is room for.
+    fn pair(self, slot: usize, pair: [Tensor<2>; 2]) -> Self {
+        let rows = Self { used: self.used.max(slot + 1), ..self };
+        let first = OWN + rows.batches + 2 * slot;
+        pair.into_iter().zip(first..).fold(rows, |rows, (row, at)| rows.with(at, row))
     }
 }
 
@@ -71,14 +141,32 @@ pub(super) fn along(
 
 impl Vectors {
     pub fn at(seats: Vec<Seat>, base: Tensor<2>) -> Self {
-        Self { seats, base, gradient: None, direction: None, memory: None, metric: None, point: None }
+        Self { seats, base, gradient: None, rows: None, metric: None, point: None }
     }
 
     /// Where the parameters stand after a move by `step`.
     pub fn stand(&mut self, step: f64) -> Tensor<2> {
-        let Self { base, direction, metric, point, .. } = self;
+        let Self { base, rows, metric, point, .. } = self;
         let root = |way| rooted(metric.as_ref(), way);
-        point.get_or_insert_with(|| along(base, direction.as_ref(), step, root)).clone()
+        let direction = || rows.as_ref().and_then(Rows::direction);
+        point.get_or_insert_with(|| along(base, direction().as_ref(), step, root)).clone()
+    }
+
+    /// The search direction, `[1, n]`.
+    pub fn direction(&self) -> Option<Tensor<2>> {
+        self.rows.as_ref().and_then(Rows::direction)
+    }
+
+    pub fn set_direction(&mut self, direction: Tensor<2>) {
+        self.rows = Some(match self.rows.take() {
+            Some(rows) => rows.directed(direction),
+            None => Rows::alone(direction),
+        });
+    }
+
+    fn forget_direction(&mut self) {
+        let rows = self.rows.take().filter(|rows| !rows.is_alone());
+        self.rows = rows.map(|rows| Rows { directed: false, ..rows.with(DIRECTION, self.base.zeros_like()) });
     }
 
     /// A gradient in the metric's coordinates, or a way in them in parameters.
@@ -86,55 +174,75 @@ impl Vectors {
         rooted(self.metric.as_ref(), row)
     }
 
-    /// The contribution at the end of an evaluation whose gradient is `g`: `[gg]` where there is nothing else, then `g, y, d`
-    /// against themselves and the batch gradients and stored pairs against `g, y`.
-    pub fn products(&self, g: &Tensor<2>) -> Tensor<1> {
-        let (y, d) = match (&self.gradient, &self.direction, &self.memory) {
-            (Some(gradient), Some(direction), _) => (g.clone() - gradient.clone(), direction.clone()),
-            (_, _, None) => return squared_norm(g),
-            _ => (g.zeros_like(), g.zeros_like()),
+    /// The end of an evaluation with this gradient: its contribution, `[gg]` where there is nothing else, then the gradient's change
+    /// and the gradient, each against direction, change, gradient, batch gradients and stored pairs, and the direction against
+    /// itself.
+    pub fn close(&mut self, gradient: Tensor<2>) -> (Vec<Tensor<1>>, Trial) {
+        let change = self.gradient.as_ref().map(|base| gradient.clone() - base.clone());
+        let row = change.clone().unwrap_or_else(|| gradient.zeros_like());
+        let rows = match self.rows.take() {
+            None => return (vec![squared_norm(&gradient)], Trial { gradient, change }),
+            Some(rows) if rows.is_alone() => {
+                let direction = self.rows.insert(rows).values.clone();
+                Tensor::cat(vec![direction, row, gradient.clone()], 0)
+            }
+            Some(rows) => self.rows.insert(rows.with(CHANGE, row).with(GRADIENT, gradient.clone())).from(0),
         };
-        let vectors = Tensor::cat(vec![g.clone(), y, d], 0);
-        let own = products(&vectors, &vectors);
-        match &self.memory {
-            Some(memory) => Tensor::cat(vec![own, products(&memory.used(), &vectors.narrow(0, 0, 2))], 0),
-            None => own,
-        }
+        let [own, direction] = [(CHANGE, 2), (DIRECTION, 1)].map(|(at, height)| rows.clone().narrow(0, at, height));
+        let contribution = vec![products(&own, &rows), squared_norm(&direction)];
+        (contribution, Trial { gradient, change })
     }
 
-    /// Take batch gradients, given in the metric's coordinates one below the other, in the place of those there were; their
-    /// products with each other. There is no pair yet.
-    pub fn set_batches(&mut self, rows: Tensor<2>) -> Tensor<1> {
-        let gram = products(&rows, &rows);
-        self.memory = Some(Memory { batches: rows.dims()[0], used: 0, rows });
-        gram
+    /// Take batch gradients, given in parameters, in the place of those there were; their products with each other. There is no
+    /// pair yet. `None` where one of them is.
+    pub fn set_batches(&mut self, batches: impl ExactSizeIterator<Item = Option<Tensor<2>>>) -> Option<Tensor<1>> {
+        let (count, direction) = (batches.len(), self.direction());
+        let [_, columns] = self.base.dims();
+        let values = Tensor::zeros([OWN + count, columns], (&self.base.device(), self.base.dtype()));
+        let mut rows = Rows { directed: false, batches: count, used: 0, values };
+        for (batch, at) in batches.zip(OWN..) {
+            rows = rows.with(at, self.rooted(batch?));
+        }
+        if let Some(direction) = direction {
+            rows = rows.directed(direction);
+        }
+        let batches = rows.from(OWN);
+        self.rows = Some(rows);
+        Some(products(&batches, &batches))
     }
 
     /// Drop the batch gradients, before there is a pair.
     pub fn forget_batches(&mut self) {
-        self.memory = None;
+        // A part of all the rows would keep them all.
+        let alone = |direction: Tensor<2>| Rows::alone(direction.zeros_like() + direction);
+        self.rows = self.direction().map(alone);
     }
 
     /// How many batch gradients there are.
     pub fn batches(&self) -> usize {
-        self.memory.as_ref().map_or(0, |memory| memory.batches)
+        self.rows.as_ref().map_or(0, |rows| rows.batches)
     }
 
     /// The batch gradients, and behind so many the stored steps and gradient changes, for a record.
     pub fn memory(&self) -> Option<(usize, Tensor<2>)> {
-        self.memory.as_ref().map(|memory| (memory.batches, memory.used()))
+        let rows = self.rows.as_ref().filter(|rows| !rows.is_alone())?;
+        Some((rows.batches, rows.from(OWN)))
     }
 
     /// Put back what [`memory`](Self::memory) gave.
-    pub fn set_memory(&mut self, batches: usize, rows: Tensor<2>) {
-        self.memory = Some(Memory { batches, used: (rows.dims()[0] - batches) / 2, rows });
+    pub fn set_memory(&mut self, batches: usize, memory: Tensor<2>) {
+        let ([height, columns], direction) = (memory.dims(), self.direction());
+        let own = Tensor::zeros([OWN, columns], (&memory.device(), memory.dtype()));
+        let used = (height - batches) / 2;
+        self.rows = Some(Rows { directed: false, batches, used, values: Tensor::cat(vec![own, memory], 0) });
+        direction.into_iter().for_each(|direction| self.set_direction(direction));
     }
 
-    /// Carry out a move from the point where `g` is the objective's gradient.
-    pub fn apply(&mut self, g: Option<Tensor<2>>, next: &Move, average: &Vector) {
+    /// Carry out a move from the point of an evaluation.
+    pub fn apply(&mut self, trial: Option<Trial>, next: &Move, average: &Vector) {
         let here = next.commit.map(|step| self.stand(step));
         self.point = None;
-        let new = next.commit.and(g);
+        let trial = next.commit.and(trial);
         if next.to_average
             && let Some(here) = &here
         {
@@ -142,18 +250,22 @@ impl Vectors {
             let stay = Vector(vec![Row { seats: self.seats.clone(), values: here.clone() }]);
             let average = stay.merge(average.clone(), |_, average| average).seated(&self.seats, here);
             let way = average.map(|average| average - here.clone());
-            self.direction = match &self.metric {
+            let way = match &self.metric {
                 Some(metric) => way.and_then(|way| metric.inverse_root(way)),
                 None => way,
             };
+            match way {
+                Some(way) => self.set_direction(way),
+                None => self.forget_direction(),
+            }
         }
         self.forget_inverses();
         if let Some(coefficients) = &next.direction {
-            self.turn(coefficients, next.commit, new.as_ref());
+            self.turn(coefficients, next.commit, trial.as_ref());
         }
         if let Some(here) = here {
             self.base = here;
-            self.gradient = new;
+            self.gradient = trial.map(|trial| trial.gradient);
         }
     }
 
@@ -165,55 +277,38 @@ impl Vectors {
     }
 
     /// Take a new direction, from the gradient at the point just committed to or, where none is, at the base point.
-    fn turn(&mut self, coefficients: &Coefficients, commit: Option<f64>, new: Option<&Tensor<2>>) {
-        if let (Some(slot), Some(step), Some(new)) = (coefficients.store, commit, new) {
-            self.store(slot, step, new, coefficients.pairs.len());
-        }
-        let gradient = new.or(self.gradient.as_ref()).cloned();
-        let mut direction = gradient.map(|g| g.mul_scalar(coefficients.gradient));
-        if coefficients.direction != 0.0
-            && let (Some(d), Some(old)) = (direction.take(), self.direction.take())
+    fn turn(&mut self, coefficients: &Coefficients, commit: Option<f64>, trial: Option<&Trial>) {
+        let Some(gradient) = trial.map(|trial| &trial.gradient).or(self.gradient.as_ref()).cloned() else {
+            return self.forget_direction();
+        };
+        // Of the point just evaluated it is there already, but where the direction was alone.
+        let stale = trial.is_none() || self.rows.as_ref().is_some_and(Rows::is_alone);
+        if let (Some(slot), Some(step), Some(Trial { change: Some(change), .. })) = (coefficients.store, commit, trial)
         {
-            direction = Some(d + old.mul_scalar(coefficients.direction));
+            self.store(slot, step, change.clone(), coefficients.pairs.len());
         }
-        if let Some(memory) = &self.memory
-            && !(coefficients.pairs.is_empty() && coefficients.batches.is_empty())
-        {
-            let rows = memory.used();
-            // Slots without a pair have no part in it.
-            let none = std::iter::repeat(0.0);
-            let batches = coefficients.batches.iter().copied().chain(none.clone()).take(memory.batches);
-            let pairs = coefficients.pairs.iter().flatten().copied().chain(none).take(2 * memory.used);
-            let factors = TensorData::new(batches.chain(pairs).collect::<Vec<f64>>(), [1, memory.height()]);
-            let factors: Tensor<2> = Tensor::from_data(factors, (&rows.device(), rows.dtype()));
-            direction = direction.map(|d| d + combination(factors, rows));
+        let combines = !(coefficients.pairs.is_empty() && coefficients.batches.is_empty());
+        let mut direction = match self.rows.take_if(|rows| combines && !rows.is_alone()) {
+            Some(rows) => {
+                let rows = if stale { rows.with(GRADIENT, gradient) } else { rows };
+                self.rows.insert(rows).combination(coefficients)
+            }
+            None => gradient.mul_scalar(coefficients.gradient),
+        };
+        if let (Some(old), true) = (self.direction(), coefficients.direction != 0.0) {
+            direction = direction + old.mul_scalar(coefficients.direction);
         }
-        self.direction = direction;
+        self.set_direction(direction);
     }
 
-    /// Keep the pair of the accepted step in a slot; where there is none yet, make room for `room` pairs.
-    fn store(&mut self, slot: usize, step: f64, new: &Tensor<2>, room: usize) {
-        let (Some(direction), Some(gradient)) = (&self.direction, &self.gradient) else {
+    /// Keep the pair of the accepted step in a slot, where room for so many pairs is to be.
+    fn store(&mut self, slot: usize, step: f64, change: Tensor<2>, room: usize) {
+        let (Some(direction), Some(rows)) = (self.direction(), &mut self.rows) else {
             return;
         };
-        let [_, n] = new.dims();
-        let pair = Tensor::cat(vec![direction.clone().mul_scalar(step), new.clone() - gradient.clone()], 0);
-        let (batches, used, held) = match self.memory.take() {
-            Some(Memory { batches, used, rows }) => (batches, used.max(slot + 1), Some(rows)),
-            None => (0, slot + 1, None),
-        };
-        let height = held.as_ref().map_or(0, |rows| (rows.dims()[0] - batches) / 2);
-        // Where there is room already the pair is written in place: a copy would be one of all pairs.
-        let rows = match held {
-            Some(rows) if slot < height => rows,
-            rows => {
-                let more = Tensor::zeros([2 * (room.max(slot + 1) - height), n], (&pair.device(), pair.dtype()));
-                Tensor::cat(rows.into_iter().chain([more]).collect(), 0)
-            }
-        };
-        let at = batches + 2 * slot;
-        let rows = rows.slice_assign([at..at + 2, 0..n], pair);
-        self.memory = Some(Memory { batches, used, rows });
+        let pair = [direction.mul_scalar(step), change];
+        rows.reserve(slot, room);
+        self.rows = self.rows.take().map(|rows| rows.pair(slot, pair));
     }
 }
 
@@ -237,10 +332,10 @@ mod tests {
         a.iter().zip(b).map(|(a, b)| a * b).sum()
     }
 
-    /// All products as they are to come, of rows given in order.
+    /// All products as they are to come, of a direction, a gradient's change, a gradient, and rows given in order.
     fn expected(own: [&[f64]; 3], rows: &[&[f64]]) -> Vec<f64> {
-        let against_own = own.iter().flat_map(|a| own.map(|b| dot(a, b)));
-        against_own.chain(rows.iter().flat_map(|row| [dot(row, own[0]), dot(row, own[1])])).collect()
+        let against_all = own[CHANGE..].iter().flat_map(|a| own.iter().chain(rows).map(|b| dot(a, b)));
+        against_all.chain([dot(own[DIRECTION], own[DIRECTION])]).collect()
     }
 
     fn near(ours: &[f64], theirs: &[f64]) -> bool {
@@ -252,7 +347,7 @@ mod tests {
         Device::flex().seed(5);
         let mut vectors = Vectors::at(vec![Seat { slot: 0, matrix: [1, N] }], random(1));
         let batches = random(3);
-        let gram = vectors.set_batches(batches.clone()).reshape([1, 9]);
+        let gram = vectors.set_batches(batches.clone().split(1, 0).into_iter().map(Some)).expect("all").reshape([1, 9]);
         let [a, b, c] = [0, 1, 2].map(|at| values(&batches.clone().narrow(0, at, 1)));
         let rows = [&a[..], &b, &c];
         let products: Vec<f64> = rows.iter().flat_map(|left| rows.map(|right| dot(left, right))).collect();
@@ -260,9 +355,13 @@ mod tests {
 
         let zero = [0.0; N];
         let first = random(1);
-        let told = |vectors: &Vectors, g: &Tensor<2>| values(&vectors.products(g).unsqueeze());
+        let closed = |vectors: &mut Vectors, g: &Tensor<2>| {
+            let (products, trial) = vectors.close(g.clone());
+            (values(&Tensor::cat(products, 0).unsqueeze()), Some(trial))
+        };
         let g = values(&first);
-        assert!(near(&told(&vectors, &first), &expected([&g, &zero, &zero], &rows)));
+        let (told, trial) = closed(&mut vectors, &first);
+        assert!(near(&told, &expected([&zero, &zero, &g], &rows)));
 
         // A first direction of the gradient and the batch gradients, then one with a pair.
         let average = Vector::default();
@@ -274,31 +373,77 @@ mod tests {
             ..Move::default()
         };
         vectors.stand(0.0);
-        vectors.apply(Some(first.clone()), &go(&coefficients, 0.0), &average);
+        vectors.apply(trial, &go(&coefficients, 0.0), &average);
         let d: Vec<f64> = (0..N).map(|i| -g[i] + 0.1 * a[i] + 0.2 * b[i] + 0.3 * c[i]).collect();
-        assert!(near(&values(vectors.direction.as_ref().expect("a direction")), &d));
+        assert!(near(&values(&vectors.direction().expect("a direction")), &d));
         vectors.stand(1.0);
         let second = random(1);
         let new = values(&second);
         let y: Vec<f64> = new.iter().zip(&g).map(|(new, g)| new - g).collect();
-        assert!(near(&told(&vectors, &second), &expected([&new, &y, &d], &rows)));
+        let (told, trial) = closed(&mut vectors, &second);
+        assert!(near(&told, &expected([&d, &y, &new], &rows)));
         coefficients.pairs = vec![[2.0, 3.0]];
         coefficients.store = Some(0);
-        vectors.apply(Some(second), &go(&coefficients, 0.5), &average);
+        vectors.apply(trial, &go(&coefficients, 0.5), &average);
         let s: Vec<f64> = d.iter().map(|d| 0.5 * d).collect();
         let d: Vec<f64> =
             (0..N).map(|i| -new[i] + 0.1 * a[i] + 0.2 * b[i] + 0.3 * c[i] + 2.0 * s[i] + 3.0 * y[i]).collect();
-        assert!(near(&values(vectors.direction.as_ref().expect("a direction")), &d));
+        assert!(near(&values(&vectors.direction().expect("a direction")), &d));
 
         let third = random(1);
         let g = values(&third);
         let y_2: Vec<f64> = g.iter().zip(&new).map(|(g, new)| g - new).collect();
-        let all = expected([&g, &y_2, &d], &[&a, &b, &c, &s, &y]);
-        assert!(near(&told(&vectors, &third), &all));
+        let all = expected([&d, &y_2, &g], &[&a, &b, &c, &s, &y]);
+        assert!(near(&closed(&mut vectors, &third).0, &all));
         let (kept, rows) = vectors.memory().expect("a memory");
         assert_eq!((kept, rows.dims()), (3, [5, N]));
-        let mut again = Vectors { memory: None, ..vectors };
+        let direction = vectors.direction().expect("a direction");
+        let mut again = Vectors { rows: None, ..vectors };
+        again.set_direction(direction);
         again.set_memory(kept, rows);
-        assert!(near(&told(&again, &third), &all));
+        assert!(near(&closed(&mut again, &third).0, &all));
+
+        // What is not finite in an evaluation that was not accepted is in no direction after it, from the base point.
+        let (_, trial) = closed(&mut again, &(third * f64::NAN));
+        drop(trial);
+        coefficients.store = None;
+        let again_from_base = Move { commit: None, ..go(&coefficients, 0.0) };
+        again.apply(None, &again_from_base, &average);
+        let d: Vec<f64> =
+            (0..N).map(|i| -new[i] + 0.1 * a[i] + 0.2 * b[i] + 0.3 * c[i] + 2.0 * s[i] + 3.0 * y[i]).collect();
+        assert!(near(&values(&again.direction().expect("a direction")), &d));
+    }
+
+    #[test]
+    fn a_direction_without_memory_is_alone_until_a_pair_comes() {
+        Device::flex().seed(6);
+        let mut vectors = Vectors::at(vec![Seat { slot: 0, matrix: [1, N] }], random(1));
+        let gradients: Vec<Tensor<2>> = (0..3).map(|_| random(1)).collect();
+        let [g, new, last] = [0, 1, 2].map(|at| values(&gradients[at]));
+        let mut moves = |at: usize, coefficients: Coefficients, step: f64| {
+            let (products, trial) = vectors.close(gradients[at].clone());
+            vectors.stand(step);
+            let next = Move { commit: Some(step), direction: Some(coefficients), step: 1.0, ..Move::default() };
+            vectors.apply(Some(trial), &next, &Vector::default());
+            let direction = values(&vectors.direction().expect("a direction"));
+            (values(&Tensor::cat(products, 0).unsqueeze()), direction, vectors.memory().map(|(_, rows)| values(&rows)))
+        };
+        let (products, d, memory) = moves(0, Coefficients::steepest(), 0.0);
+        assert!(near(&products, &[dot(&g, &g)]) && near(&d, &g.iter().map(|g| -g).collect::<Vec<_>>()));
+        assert_eq!(memory, None);
+        let conjugate = Coefficients { gradient: -1.0, direction: 0.5, ..Coefficients::default() };
+        let (products, turned, memory) = moves(1, conjugate, 0.25);
+        let y: Vec<f64> = new.iter().zip(&g).map(|(new, g)| new - g).collect();
+        assert!(near(&products, &expected([&d, &y, &new], &[])));
+        assert!(near(&turned, &(0..N).map(|i| -new[i] + 0.5 * d[i]).collect::<Vec<_>>()));
+        assert_eq!(memory, None);
+        let pair =
+            Coefficients { gradient: -1.0, pairs: vec![[2.0, 3.0]; 4], store: Some(0), ..Coefficients::default() };
+        let (products, d, memory) = moves(2, pair, 0.5);
+        let y: Vec<f64> = last.iter().zip(&new).map(|(last, new)| last - new).collect();
+        assert!(near(&products, &expected([&turned, &y, &last], &[])));
+        let s: Vec<f64> = turned.iter().map(|d| 0.5 * d).collect();
+        assert!(near(&d, &(0..N).map(|i| -last[i] + 2.0 * s[i] + 3.0 * y[i]).collect::<Vec<_>>()));
+        assert!(near(&memory.expect("a pair"), &[s, y].concat()));
     }
 }

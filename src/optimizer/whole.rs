@@ -8,7 +8,7 @@ use super::gather::Gather;
 use super::metric::{self, Kronecker, Metric};
 use super::products::squared_norm;
 use super::rows::{Pieces, Row, Seat, Vector, piece};
-use super::vectors::{Vectors, along};
+use super::vectors::{Trial, Vectors, along};
 use crate::convex::Move;
 
 /// What a tensor brings in a pass, as a matrix each.
@@ -26,7 +26,7 @@ pub(crate) struct Visit {
 
 /// The objective's gradient at the evaluation just closed, row by row.
 #[derive(Debug, Default)]
-pub(super) struct Evaluated(Vec<Tensor<2>>);
+pub(super) struct Evaluated(Vec<Trial>);
 
 /// The whole model's vectors.
 #[derive(Debug, Default)]
@@ -184,14 +184,8 @@ impl Whole {
         // They go when the next evaluation begins: where the descent goes back from the running average, with its own gradients.
         let closed = &self.batches.closed;
         for vectors in &mut self.vectors {
-            let [_, columns] = vectors.base.dims();
-            let like = (&vectors.base.device(), vectors.base.dtype());
-            let mut rows: Tensor<2> = Tensor::zeros([closed.len(), columns], like);
-            for (at, batch) in closed.iter().enumerate() {
-                let row = vectors.rooted(batch.row(&vectors.seats, &vectors.base)?);
-                rows = rows.slice_assign([at..at + 1, 0..columns], row);
-            }
-            grams.push(vectors.set_batches(rows));
+            let (seats, base) = (vectors.seats.clone(), vectors.base.clone());
+            grams.push(vectors.set_batches(closed.iter().map(|batch| batch.row(&seats, &base)))?);
         }
         Some(grams)
     }
@@ -209,7 +203,7 @@ impl Whole {
         diagonal: bool,
         starts: bool,
     ) -> Option<([Gather; 5], Evaluated)> {
-        let mean = self.mean(total);
+        let mut mean = self.mean(total);
         let sums = std::mem::take(&mut self.moments);
         if moments {
             self.take_kronecker(sums)?;
@@ -220,7 +214,7 @@ impl Whole {
         let [mut norms, mut penalties, mut products, mut lengths] = std::array::from_fn(|_| Gather::default());
         let mut evaluated = Evaluated::default();
         for vectors in &mut self.vectors {
-            let mut gradient = mean.seated(&vectors.seats, &vectors.base)?;
+            let mut gradient = mean.take_seated(&vectors.seats, &vectors.base)?;
             let point = vectors.stand(step);
             if l2 > 0.0 {
                 penalties.push(squared_norm(&point));
@@ -228,11 +222,12 @@ impl Whole {
             }
             norms.push(squared_norm(&gradient));
             let gradient = vectors.rooted(gradient);
-            products.push(vectors.products(&gradient));
             if moments {
                 lengths.push(squared_norm(&vectors.rooted(gradient.clone())));
             }
-            evaluated.0.push(gradient);
+            let (contribution, trial) = vectors.close(gradient);
+            contribution.into_iter().for_each(|values| products.push(values));
+            evaluated.0.push(trial);
         }
         Some(([norms, penalties, products, lengths, grams], evaluated))
     }
@@ -278,7 +273,7 @@ impl Whole {
         self.vectors.iter_mut().find_map(|vectors| {
             if let (None, Some(root)) = (&vectors.metric, root) {
                 let base = piece(&vectors.base, &vectors.seats, slot)?;
-                let direction = vectors.direction.as_ref().and_then(|row| piece(row, &vectors.seats, slot));
+                let direction = vectors.direction().and_then(|row| piece(&row, &vectors.seats, slot));
                 return Some(along(&base, direction.as_ref(), step, |way| {
                     way * root.clone().to_device(&base.device())
                 }));
@@ -463,7 +458,7 @@ impl Whole {
                 put(Kind::Roots, seats, Some(&kronecker.row()));
             }
             put(Kind::Gradient, seats, vectors.gradient.as_ref());
-            put(Kind::Direction, seats, vectors.direction.as_ref());
+            put(Kind::Direction, seats, vectors.direction().as_ref());
             if let Some((batches, rows)) = vectors.memory() {
                 put(Kind::Memory { batches }, seats, Some(&rows));
             }
@@ -520,7 +515,7 @@ impl Whole {
                     vectors.metric = Some(Metric::Kronecker(Box::new(kronecker)));
                 }
                 (Kind::Gradient, Some(vectors)) => vectors.gradient = Some(row.values),
-                (Kind::Direction, Some(vectors)) => vectors.direction = Some(row.values),
+                (Kind::Direction, Some(vectors)) => vectors.set_direction(row.values),
                 (Kind::Memory { batches }, Some(vectors)) => vectors.set_memory(batches, row.values),
                 _ => return Err(misfit()),
             }

@@ -1024,24 +1024,28 @@ fn sum_contributions(values: &[f64], rows: usize) -> Vec<f64> {
     sum
 }
 
-/// Read `[gg]`, or `[g, y, d]` against itself and so many batch gradients and the pairs against `[g, y]`.
+/// Read `[gg]`, or the gradient's change `y` and the gradient `g`, each against the direction `d`, `y`, `g`, so many batch gradients
+/// and the pairs, and `d` against itself.
 fn to_products(sums: &[f64], batches: usize) -> Products {
-    match sums {
-        [gg] => Products { gg: *gg, ..Products::default() },
-        [gg, gy, gd, _, yy, yd, _, _, dd, rows @ ..] => {
-            let (batches, pairs) = rows.split_at((2 * batches).min(rows.len()));
-            Products {
-                gg: *gg,
-                gy: *gy,
-                gd: *gd,
-                yy: *yy,
-                yd: *yd,
-                dd: *dd,
-                pairs: pairs.chunks_exact(4).map(|pair| [[pair[0], pair[1]], [pair[2], pair[3]]]).collect(),
-                batches: batches.chunks_exact(2).map(|batch| [batch[0], batch[1]]).collect(),
-            }
-        }
-        _ => Products { gg: f64::NAN, ..Products::default() },
+    if let [gg] = sums {
+        return Products { gg: *gg, ..Products::default() };
+    }
+    let mut each = sums.chunks_exact((sums.len() / 2).max(1));
+    let (Some([yd, yy, _, y @ ..]), Some([gd, gy, gg, g @ ..]), [dd]) = (each.next(), each.next(), each.remainder())
+    else {
+        return Products { gg: f64::NAN, ..Products::default() };
+    };
+    let rows: Vec<[f64; 2]> = g.iter().zip(y).map(|(g, y)| [*g, *y]).collect();
+    let (batches, pairs) = rows.split_at(batches.min(rows.len()));
+    Products {
+        gg: *gg,
+        gy: *gy,
+        gd: *gd,
+        yy: *yy,
+        yd: *yd,
+        dd: *dd,
+        pairs: pairs.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect(),
+        batches: batches.to_vec(),
     }
 }
 
@@ -1051,12 +1055,12 @@ mod tests {
 
     #[test]
     fn products_are_read_in_the_order_in_which_they_are_made() {
-        let sums: Vec<f64> = (0..21).map(f64::from).collect();
+        // y and g against d, y, g, two batch gradients and two pairs.
+        let sums: Vec<f64> = (0..19).map(f64::from).collect();
         let read = to_products(&sums, 2);
-        let own = [read.gg, read.gy, read.gd, read.yy, read.yd, read.dd];
-        assert_eq!(own, [0.0, 1.0, 2.0, 4.0, 5.0, 8.0]);
-        assert_eq!(read.batches, [[9.0, 10.0], [11.0, 12.0]]);
-        assert_eq!(read.pairs, [[[13.0, 14.0], [15.0, 16.0]], [[17.0, 18.0], [19.0, 20.0]]]);
+        assert_eq!([read.yd, read.yy, read.gd, read.gy, read.gg, read.dd], [0.0, 1.0, 9.0, 10.0, 11.0, 18.0]);
+        assert_eq!(read.batches, [[12.0, 3.0], [13.0, 4.0]]);
+        assert_eq!(read.pairs, [[[14.0, 5.0], [15.0, 6.0]], [[16.0, 7.0], [17.0, 8.0]]]);
         assert_eq!(to_products(&[3.0], 0), Products { gg: 3.0, ..Products::default() });
         assert!(!to_products(&[], 0).is_finite());
     }
