@@ -126,12 +126,14 @@ for part in $parts; do
         large "$model-mse-0" vit mnist --model "$model" --epochs 60 --loss mse
         large "$model-l2-0" vit mnist --model "$model" --epochs 60 --l2 1e-4
         large "$model-0" vit cifar10 --model "$model" --epochs 120
+        large "$model-l2-0" vit cifar10 --model "$model" --epochs 120 --l2 1e-4
         large "$model-mse-0" vit cifar10 --model "$model" --epochs 120 --loss mse
       done
-      large vit-nomlp-wkewq-l2-0 vit cifar10 --model vit-nomlp-wkewq --epochs 120 --l2 1e-4
+      for seed in 1 2; do large "vit-mlp-l2-$seed" vit mnist --model vit-mlp --epochs 60 --l2 1e-4 --seed "$seed"; done
       large vgg5-mse-60-0 vgg5 mnist --epochs 60 --loss mse
       large vgg5-l2-60-0 vgg5 mnist --epochs 60 --l2 1e-4
       large vgg5-l2-80-0 vgg5 cifar10 --epochs 80 --l2 1e-4
+      large vgg5-mse-80-0 vgg5 cifar10 --epochs 80 --loss mse
       # Some of batch512 here too, which wants a GPU as a whole.
       run large/mnist-batch512-vit-0 vit --dataset mnist $wide
       run large/mnist-batch512-l2-0 vit --dataset mnist $wide --l2 1e-4
