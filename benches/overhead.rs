@@ -3,8 +3,8 @@
 //! Both sides of a ratio run in turns in one process, so that a noisy machine slows both; it is that of the medians. For every
 //! model a line of JSON; the last line is of the first model. `BURN_CONVEXITY_DEVICE` names the device (`flex`), `OVERHEAD_MODELS`
 //! the models: `small` (the default, that of the example `vit`), `vit-mlp` and `vgg5` (as published), `vit-10m` (6 layers of width
-//! 384, 10.6 million parameters), and `OVERHEAD_BATCH` the samples of a batch (256; what lies beside the model does not depend on
-//! it, and on a CPU the largest model takes minutes for one of 256).
+//! 384, 10.6 million parameters), and `OVERHEAD_BATCH` the samples of a batch (256; on a CPU the largest model takes minutes for
+//! one of those). How many evaluations an iteration of Burn's L-BFGS takes depends on it, and with that what lies beside the model.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Inner products and sums of rows over the whole model, to the digits of their element type.
 //!
-//! Of two matrices the one with fewer rows comes first: both forms read the other once for each of its rows at most, and libraries
-//! for the CPU take half the time for that order.
+//! Of two matrices the one with fewer rows comes first: both forms read the other once for each of its rows at most, and MKL
+//! takes one and a half times as long or more for the other order.
 //!
 //! A matrix product is the fastest way to both, but Burn's own CUDA backend computes one of f32 from numbers rounded to 11
 //! binary digits (TensorFloat-32), too few for a line search. There they are sums of elementwise products.
