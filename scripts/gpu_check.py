@@ -5,6 +5,7 @@
     MODELS=small EPOCHS=60 gpu-check/run flex libtorch
 
 LIMIT is the time each program may take, in seconds (900), TOTAL that of all of them (3600). What was found by then counts.
+What each printed is beside this script in logs/.
 """
 import concurrent.futures
 import datetime
@@ -76,6 +77,8 @@ def checks(devices):
     def note(device, name, result, text):
         if result["exit"] != 0:
             result["end"] = text[-3000:]
+        (HERE / "logs").mkdir(exist_ok=True)
+        (HERE / "logs" / f"{device}-{name}.txt").write_text(text)
         found[device][name] = result
         print(device, name, result, flush=True)
 

@@ -53,19 +53,18 @@ for part in $parts; do
         run "digits/ce-$seed" vit --seed "$seed"
         run "digits/l2-$seed" vit --seed "$seed" --l2 1e-4
         run "digits/mse-$seed" vit --seed "$seed" --loss mse
+        run "digits/mse-l2-$seed" vit --seed "$seed" --loss mse --l2 1e-4
       done ;;
     models)
       for seed in $seeds; do
-        for loss in cross-entropy mse; do
-          [[ $loss$seed == mse[12] ]] && continue # one seed of the MSE
-          for model in vit-mlp vit-nomlp vit-nomlp-wkewq-wvwo; do
-            run "models/$model-$loss-$seed" vit --model "$model" --loss "$loss" --seed "$seed"
+        for model in vit-mlp vit-nomlp vit-nomlp-wkewq-wvwo vgg5; do
+          if [ "$model" = vgg5 ]; then program=(vgg5); else program=(vit --model "$model"); fi
+          for loss in cross-entropy mse; do
+            run "models/$model-$loss-$seed" "${program[@]}" --loss "$loss" --seed "$seed"
+            run "models/$model-$loss-l2-$seed" "${program[@]}" --loss "$loss" --seed "$seed" --l2 1e-4
           done
-          run "models/vgg5-$loss-$seed" vgg5 --loss "$loss" --seed "$seed"
         done
-      done
-      for model in vit-mlp vit-nomlp vit-nomlp-wkewq-wvwo; do run "models/$model-l2-0" vit --model "$model" --l2 1e-4; done
-      run models/vgg5-l2-0 vgg5 --l2 1e-4 ;;
+      done ;;
     alternatives)
       for seed in $seeds; do
         for loss in cross-entropy mse; do
@@ -117,6 +116,7 @@ for part in $parts; do
         large cross-entropy-vgg5-0 vgg5 "$dataset" --epochs 16
         large mse-vit-0 vit "$dataset" --loss mse --model vit-nomlp-wkewq-wvwo --epochs 50
         large l2-vit-0 vit "$dataset" --model vit-nomlp-wkewq-wvwo --epochs 50 --l2 1e-4
+        large mse-l2-vit-0 vit "$dataset" --loss mse --model vit-nomlp-wkewq-wvwo --epochs 50 --l2 1e-4
       done
       for seed in 1 2; do large "cross-entropy-vit-$seed" vit mnist --model vit-nomlp-wkewq-wvwo --epochs 50 --seed "$seed"; done
       large vgg5-60-0 vgg5 mnist --epochs 60
@@ -125,19 +125,26 @@ for part in $parts; do
         large "$model-0" vit mnist --model "$model" --epochs 60
         large "$model-mse-0" vit mnist --model "$model" --epochs 60 --loss mse
         large "$model-l2-0" vit mnist --model "$model" --epochs 60 --l2 1e-4
+        large "$model-mse-l2-0" vit mnist --model "$model" --epochs 60 --loss mse --l2 1e-4
         large "$model-0" vit cifar10 --model "$model" --epochs 120
         large "$model-l2-0" vit cifar10 --model "$model" --epochs 120 --l2 1e-4
         large "$model-mse-0" vit cifar10 --model "$model" --epochs 120 --loss mse
+        large "$model-mse-l2-0" vit cifar10 --model "$model" --epochs 120 --loss mse --l2 1e-4
       done
       for seed in 1 2; do large "vit-mlp-l2-$seed" vit mnist --model vit-mlp --epochs 60 --l2 1e-4 --seed "$seed"; done
       large vgg5-mse-60-0 vgg5 mnist --epochs 60 --loss mse
       large vgg5-l2-60-0 vgg5 mnist --epochs 60 --l2 1e-4
+      large vgg5-mse-l2-60-0 vgg5 mnist --epochs 60 --loss mse --l2 1e-4
       large vgg5-l2-80-0 vgg5 cifar10 --epochs 80 --l2 1e-4
       large vgg5-mse-80-0 vgg5 cifar10 --epochs 80 --loss mse
+      large vgg5-mse-l2-80-0 vgg5 cifar10 --epochs 80 --loss mse --l2 1e-4
       # Some of batch512 here too, which wants a GPU as a whole.
       run large/mnist-batch512-vit-0 vit --dataset mnist $wide
       run large/mnist-batch512-l2-0 vit --dataset mnist $wide --l2 1e-4
-      for dataset in mnist cifar10; do run "large/$dataset-batch512-mse-0" vit --dataset "$dataset" $wide --loss mse; done
+      for dataset in mnist cifar10; do
+        run "large/$dataset-batch512-mse-0" vit --dataset "$dataset" $wide --loss mse
+        run "large/$dataset-batch512-mse-l2-0" vit --dataset "$dataset" $wide --loss mse --l2 1e-4
+      done
       for seed in $seeds; do run "large/cifar10-batch512-vit-$seed" vit --dataset cifar10 $wide --seed "$seed"; done
       for seed in $seeds; do run "large/cifar10-batch512-l2-$seed" vit --dataset cifar10 $wide --seed "$seed" --l2 1e-4; done
       run large/cifar10-batch512-l2-1e-3-0 vit --dataset cifar10 $wide --l2 1e-3 ;;
@@ -152,6 +159,7 @@ for part in $parts; do
       for dataset in cifar10 mnist; do
         batch512 "$dataset" mse-0 --loss mse
         batch512 "$dataset" l2-0 --l2 1e-4
+        batch512 "$dataset" mse-l2-0 --loss mse --l2 1e-4
       done
       batch512 mnist ce-0 ;;
     summary) ;; # of the runs of the others
