@@ -26,8 +26,23 @@ fn by_product(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<1> {
 
 fn by_sums(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<1> {
     let [rows, _] = a.dims();
-    let row = |at| (b.clone() * a.clone().narrow(0, at, 1)).sum_dim(1);
+    let row = |at| row_sums(b.clone() * a.clone().narrow(0, at, 1));
     Tensor::cat((0..rows).map(row).collect(), 0).squeeze_dim(1)
+}
+
+/// The sum of every row, `[rows, 1]`, in two steps: of pieces, then of theirs. A row has millions of columns, and a reduction to
+/// a handful of numbers leaves a GPU with nearly nothing to do side by side.
+fn row_sums(rows: Tensor<2>) -> Tensor<2> {
+    let [count, columns] = rows.dims();
+    // A power of two near the square root, for as many pieces as each has columns.
+    let width = columns.isqrt().next_power_of_two();
+    let (pieces, whole) = (columns / width, columns / width * width);
+    let sums = rows.clone().narrow(1, 0, whole).reshape([count, pieces, width]).sum_dim(2).reshape([count, pieces]);
+    let sums = match whole < columns {
+        true => Tensor::cat(vec![sums, rows.narrow(1, whole, columns - whole)], 1),
+        false => sums,
+    };
+    sums.sum_dim(1)
 }
 
 /// The squared norm of one row.
@@ -97,6 +112,18 @@ mod tests {
         for product in [by_product(&row, &row), by_sums(&row, &row)] {
             let product = values(product)[0];
             assert!((product / exact - 1.0).abs() < 1e-6, "{product} {exact}");
+        }
+    }
+
+    #[test]
+    fn every_column_is_summed_once_whatever_their_number() {
+        for columns in (1..70).chain([255, 256, 257, 4_095, 4_097, 65_537]) {
+            let numbers = Tensor::<1, burn::tensor::Int>::arange(0..2 * columns as i64, &Device::flex()).float();
+            // Whole numbers below 2^24, which f32 sums exactly.
+            let rows = numbers.reshape([2, columns]).remainder_scalar(101.0);
+            let exact: Vec<f64> =
+                (0..2).map(|row| (0..columns).map(|column| ((row * columns + column) % 101) as f64).sum()).collect();
+            assert_eq!(values(row_sums(rows)), exact, "{columns} columns");
         }
     }
 
