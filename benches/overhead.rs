@@ -1,10 +1,11 @@
 //! What the optimizer costs beside the model: `cargo bench --bench overhead`.
 //!
 //! Both sides of a ratio run in turns in one process, so that a noisy machine slows both; it is that of the medians. For every
-//! model a line of JSON; the last line is of the first model. `BURN_CONVEXITY_DEVICE` names the device (`flex`), `OVERHEAD_MODELS`
-//! the models: `small` (the default, that of the example `vit`), `vit-mlp` and `vgg5` (as published), `vit-10m` (6 layers of width
-//! 384, 10.6 million parameters), and `OVERHEAD_BATCH` the samples of a batch (256; on a CPU the largest model takes minutes for
-//! one of those). How many evaluations an iteration of Burn's L-BFGS takes depends on it, and with that what lies beside the model.
+//! model a line of JSON, and on standard error what is known already; the last line is of the first model.
+//! `BURN_CONVEXITY_DEVICE` names the device (`flex`), `OVERHEAD_MODELS` the models: `small` (the default, that of the example
+//! `vit`), `vit-mlp` and `vgg5` (as published), `vit-10m` (6 layers of width 384, 10.6 million parameters), and `OVERHEAD_BATCH`
+//! the samples of a batch (256; on a CPU the largest model takes minutes for one of those). How many evaluations an iteration of
+//! Burn's L-BFGS takes depends on it, and with that what lies beside the model.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -235,8 +236,15 @@ fn main() {
     let mut first = None;
     for name in names.split(',') {
         let bench = Bench::new(name);
-        let ([step, adam], [own, burn]) = (bench.non_convex(), bench.l_bfgs());
+        let [step, adam] = bench.non_convex();
+        eprintln!("{name}: non-convex {:.3} of Adam's step", step / adam);
         let [evaluation, optimizer, sgd] = bench.convex();
+        eprintln!(
+            "{name}: convex {:.3} of an evaluation, gradient descent {:.3}",
+            optimizer / evaluation,
+            sgd / evaluation
+        );
+        let [own, burn] = bench.l_bfgs();
         let ratios = [step / adam, optimizer / evaluation, sgd / evaluation, own / burn];
         first.get_or_insert(ratios);
         let line = json!({
