@@ -10,11 +10,14 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{DType, Device, Tensor};
 
+/// Products of elements that are taken at once before they are summed.
+const AT_ONCE: usize = 1 << 25;
+
 /// Inner products of the rows of two matrices, as one vector, row by row of the first.
 pub(super) fn products(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<1> {
     match is_exact(a) {
         true => by_product(a, b),
-        false => by_sums(a, b),
+        false => by_sums(a, b, AT_ONCE),
     }
 }
 
@@ -24,10 +27,15 @@ fn by_product(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<1> {
     a.clone().matmul(b.clone().transpose()).reshape([rows * columns])
 }
 
-fn by_sums(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<1> {
-    let [rows, _] = a.dims();
-    let row = |at| row_sums(b.clone() * a.clone().narrow(0, at, 1));
-    Tensor::cat((0..rows).map(row).collect(), 0).squeeze_dim(1)
+fn by_sums(a: &Tensor<2>, b: &Tensor<2>, at_once: usize) -> Tensor<1> {
+    let ([rows, columns], [others, _]) = (a.dims(), b.dims());
+    let block = (at_once / columns.max(1)).clamp(1, others);
+    let sums = |row: usize| {
+        let row = a.clone().narrow(0, row, 1);
+        let starts = (0..others).step_by(block);
+        starts.map(move |at| row_sums(b.clone().narrow(0, at, block.min(others - at)) * row.clone()))
+    };
+    Tensor::cat((0..rows).flat_map(sums).collect(), 0).squeeze_dim(1)
 }
 
 /// The sum of every row, `[rows, 1]`, in two steps: of pieces, then of theirs. A row has millions of columns, and a reduction to
@@ -109,7 +117,7 @@ mod tests {
         let numbers: Vec<f32> = (0..columns).map(|i| 0.5 + (i as f32 * 0.618_034).fract()).collect();
         let exact: f64 = numbers.iter().map(|value| f64::from(*value).powi(2)).sum();
         let row = Tensor::<2>::from_data(TensorData::new(numbers, [1, columns]), &Device::flex());
-        for product in [by_product(&row, &row), by_sums(&row, &row)] {
+        for product in [by_product(&row, &row), by_sums(&row, &row, AT_ONCE)] {
             let product = values(product)[0];
             assert!((product / exact - 1.0).abs() < 1e-6, "{product} {exact}");
         }
@@ -131,9 +139,12 @@ mod tests {
     fn sums_of_elementwise_products_are_what_matrix_products_are() {
         let device = Device::flex();
         let [rows, others] = [5, 3].map(|rows| Tensor::<2>::random([rows, 40], Distribution::Default, &device));
-        let (a, b) = (values(by_product(&rows, &others)), values(by_sums(&rows, &others)));
-        assert_eq!(a.len(), 15);
-        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5 * a.abs()), "{a:?} {b:?}");
+        let exact = values(by_product(&others, &rows));
+        for at_once in [AT_ONCE, 2 * 40, 1] {
+            let sums = values(by_sums(&others, &rows, at_once));
+            assert_eq!((exact.len(), sums.len()), (15, 15));
+            assert!(exact.iter().zip(&sums).all(|(a, b)| (a - b).abs() < 1e-5 * a.abs()), "{exact:?} {sums:?}");
+        }
         let factors = Tensor::<2>::random([1, 5], Distribution::Default, &device);
         let summed = values(combination_by_sums(factors.clone(), rows.clone()));
         let combined = values(combination(factors, rows));

@@ -10,7 +10,7 @@ use crate::convex::direction::Coefficients;
 
 /// The vectors of the convex phase over the tensors of one device and element type, a row each; all but the points are in
 /// the metric's coordinates.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Vectors {
     pub seats: Vec<Seat>,
     /// The accepted point.
@@ -20,8 +20,9 @@ pub(super) struct Vectors {
     rows: Option<Rows>,
     /// The metric. A diagonal is in no record, since it follows from the inner optimizer's state.
     pub metric: Option<Metric>,
-    /// Where the parameters stand, once that is known. In no record: it follows from the others.
-    pub point: Option<Tensor<2>>,
+    /// Where the parameters stand after a move by so much, which [`stand`](Self::stand) keeps for all who ask. In no record: it
+    /// follows from the others.
+    point: Option<(f64, Tensor<2>)>,
 }
 
 /// An evaluation's gradient, and its change since the base point where there is a gradient of that.
@@ -35,7 +36,7 @@ pub(super) struct Trial {
 /// direction, the gradient's change, the gradient, the batch gradients of the first matrix, then pairs, the step and then the
 /// gradient change of a slot; those from `used` on are room for more. A direction without memory, as that of conjugate gradients,
 /// is alone here.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Rows {
     /// Whether there is a direction; it is zero else.
     directed: bool,
@@ -104,9 +105,9 @@ impl Rows {
         let [height, columns] = self.values.dims();
         let slots = height.saturating_sub(OWN + self.batches) / 2;
         if slot >= slots {
-            let more = OWN + self.batches + 2 * pairs.max(slot + 1) - height;
-            let more = Tensor::zeros([more, columns], (&self.values.device(), self.values.dtype()));
-            self.values = Tensor::cat(vec![self.values.clone(), more], 0);
+            let all = OWN + self.batches + 2 * pairs.max(slot + 1);
+            let zeros = Tensor::zeros([all, columns], (&self.values.device(), self.values.dtype()));
+            self.values = zeros.slice_assign([0..height, 0..columns], self.values.clone());
         }
     }
 
@@ -146,10 +147,10 @@ impl Vectors {
 
     /// Where the parameters stand after a move by `step`.
     pub fn stand(&mut self, step: f64) -> Tensor<2> {
-        let Self { base, rows, metric, point, .. } = self;
-        let root = |way| rooted(metric.as_ref(), way);
-        let direction = || rows.as_ref().and_then(Rows::direction);
-        point.get_or_insert_with(|| along(base, direction().as_ref(), step, root)).clone()
+        let known = self.point.take().filter(|(known, _)| *known == step).map(|(_, point)| point);
+        let point = known.unwrap_or_else(|| along(&self.base, self.direction().as_ref(), step, |way| self.rooted(way)));
+        self.point = Some((step, point.clone()));
+        point
     }
 
     /// The search direction, `[1, n]`.
@@ -164,11 +165,6 @@ impl Vectors {
         });
     }
 
-    fn forget_direction(&mut self) {
-        let rows = self.rows.take().filter(|rows| !rows.is_alone());
-        self.rows = rows.map(|rows| Rows { directed: false, ..rows.with(DIRECTION, self.base.zeros_like()) });
-    }
-
     /// A gradient in the metric's coordinates, or a way in them in parameters.
     pub fn rooted(&self, row: Tensor<2>) -> Tensor<2> {
         rooted(self.metric.as_ref(), row)
@@ -179,14 +175,13 @@ impl Vectors {
     /// itself.
     pub fn close(&mut self, gradient: Tensor<2>) -> (Vec<Tensor<1>>, Trial) {
         let change = self.gradient.as_ref().map(|base| gradient.clone() - base.clone());
+        let Some(rows) = self.rows.take() else {
+            return (vec![squared_norm(&gradient)], Trial { gradient, change });
+        };
         let row = change.clone().unwrap_or_else(|| gradient.zeros_like());
-        let rows = match self.rows.take() {
-            None => return (vec![squared_norm(&gradient)], Trial { gradient, change }),
-            Some(rows) if rows.is_alone() => {
-                let direction = self.rows.insert(rows).values.clone();
-                Tensor::cat(vec![direction, row, gradient.clone()], 0)
-            }
-            Some(rows) => self.rows.insert(rows.with(CHANGE, row).with(GRADIENT, gradient.clone())).from(0),
+        let rows = match rows.is_alone() {
+            true => Tensor::cat(vec![self.rows.insert(rows).values.clone(), row, gradient.clone()], 0),
+            false => self.rows.insert(rows.with(CHANGE, row).with(GRADIENT, gradient.clone())).from(0),
         };
         let [own, direction] = [(CHANGE, 2), (DIRECTION, 1)].map(|(at, height)| rows.clone().narrow(0, at, height));
         let contribution = vec![products(&own, &rows), squared_norm(&direction)];
@@ -213,6 +208,9 @@ impl Vectors {
 
     /// Drop the batch gradients, before there is a pair.
     pub fn forget_batches(&mut self) {
+        if self.batches() == 0 {
+            return;
+        }
         // A part of all the rows would keep them all.
         let alone = |direction: Tensor<2>| Rows::alone(direction.zeros_like() + direction);
         self.rows = self.direction().map(alone);
@@ -254,10 +252,7 @@ impl Vectors {
                 Some(metric) => way.and_then(|way| metric.inverse_root(way)),
                 None => way,
             };
-            match way {
-                Some(way) => self.set_direction(way),
-                None => self.forget_direction(),
-            }
+            way.into_iter().for_each(|way| self.set_direction(way));
         }
         self.forget_inverses();
         if let Some(coefficients) = &next.direction {
@@ -279,7 +274,7 @@ impl Vectors {
     /// Take a new direction, from the gradient at the point just committed to or, where none is, at the base point.
     fn turn(&mut self, coefficients: &Coefficients, commit: Option<f64>, trial: Option<&Trial>) {
         let Some(gradient) = trial.map(|trial| &trial.gradient).or(self.gradient.as_ref()).cloned() else {
-            return self.forget_direction();
+            return;
         };
         // Of the point just evaluated it is there already, but where the direction was alone.
         let stale = trial.is_none() || self.rows.as_ref().is_some_and(Rows::is_alone);
@@ -295,7 +290,9 @@ impl Vectors {
             }
             None => gradient.mul_scalar(coefficients.gradient),
         };
-        if let (Some(old), true) = (self.direction(), coefficients.direction != 0.0) {
+        if coefficients.direction != 0.0
+            && let Some(old) = self.direction()
+        {
             direction = direction + old.mul_scalar(coefficients.direction);
         }
         self.set_direction(direction);
@@ -405,13 +402,36 @@ mod tests {
 
         // What is not finite in an evaluation that was not accepted is in no direction after it, from the base point.
         let (_, trial) = closed(&mut again, &(third * f64::NAN));
-        drop(trial);
         coefficients.store = None;
         let again_from_base = Move { commit: None, ..go(&coefficients, 0.0) };
-        again.apply(None, &again_from_base, &average);
+        again.apply(trial, &again_from_base, &average);
         let d: Vec<f64> =
             (0..N).map(|i| -new[i] + 0.1 * a[i] + 0.2 * b[i] + 0.3 * c[i] + 2.0 * s[i] + 3.0 * y[i]).collect();
         assert!(near(&values(&again.direction().expect("a direction")), &d));
+    }
+
+    #[test]
+    fn batch_gradients_are_kept_in_the_metric_s_coordinates() {
+        Device::flex().seed(7);
+        let seats = || vec![Seat { slot: 0, matrix: [1, N] }];
+        let (root, batches) = (random(1).abs(), random(2));
+        let mut vectors = Vectors::at(seats(), random(1));
+        vectors.metric = Some(Metric::Diagonal(Box::new(root.clone())));
+        let gram = vectors.set_batches(batches.clone().split(1, 0).into_iter().map(Some)).expect("all");
+        let [a, b] = [0, 1].map(|at| values(&(batches.clone().narrow(0, at, 1) * root.clone())));
+        assert!(near(&values(&gram.unsqueeze()), &[dot(&a, &a), dot(&a, &b), dot(&b, &a), dot(&b, &b)]));
+    }
+
+    #[test]
+    fn a_point_is_that_of_the_step_asked_for() {
+        Device::flex().seed(8);
+        let (base, direction) = (random(1), random(1));
+        let mut vectors = Vectors::at(vec![Seat { slot: 0, matrix: [1, N] }], base.clone());
+        vectors.set_direction(direction.clone());
+        for step in [0.5, 0.5, 0.0, 1.0] {
+            let point = values(&(base.clone() + direction.clone().mul_scalar(step)));
+            assert!(near(&values(&vectors.stand(step)), &point), "{step}");
+        }
     }
 
     #[test]

@@ -139,7 +139,9 @@ impl Whole {
         }
         let roots = Vector::join(std::mem::take(&mut self.roots));
         for vectors in self.vectors.iter_mut().filter(|vectors| vectors.metric.is_none()) {
-            let root = roots.seated(&vectors.seats, &vectors.base);
+            // The phase is left where a tensor has not come; those that have stand where their own roots led them.
+            let ones = Row { seats: vectors.seats.clone(), values: vectors.base.ones_like() };
+            let root = Vector(vec![ones]).merge(roots.clone(), |_, root| root).seated(&vectors.seats, &vectors.base);
             vectors.metric = root.map(Box::new).map(Metric::Diagonal);
         }
     }
@@ -323,7 +325,7 @@ fn gather(values: impl Iterator<Item = Tensor<1>>) -> Gather {
 }
 
 /// Gradients of batches, each less the mean of its evaluation.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Batches {
     /// Of the evaluation under way, with their mean.
     open: Vec<Batch>,

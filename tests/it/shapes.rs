@@ -3,11 +3,13 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer, MultiGradientsParams};
+use burn::store::ModuleRecord;
 use burn::tensor::{Tensor, TensorData};
 use burn::train::{Learner, RegressionOutput, TrainOutput, TrainStep};
 use burn_convexity::{ConvexitySwitching, EventKind, Phase, Refusal, Report};
 use serde_json::{Value, json};
 
+use crate::resume::bytes;
 use crate::support::{
     Batch, Draw, Net, all, config, count, device, loader, mean_loss, objective, refused, swap_at, training, values,
 };
@@ -374,20 +376,20 @@ fn a_parameter_frozen_between_trial_points_stays_at_the_accepted_point() {
 #[test]
 fn a_phase_left_on_the_way_back_from_a_worse_running_average_ends_at_the_last_point() {
     // A small learning rate leaves the running average behind the last point.
-    let json = json!({ "detector": swap_at(6), "window": 1, "start": "average" });
+    let json = json!({ "detector": swap_at(6), "window": 1, "start": "average", "metric": "inner" });
     let batch = all(32);
     let nothing = Batch { x: batch.x.clone().mul_scalar(f32::NAN), ..batch.clone() };
-    let mut on_the_way = [0; 2];
-    for freezes in [true, false] {
+    let mut on_the_way = [0; 3];
+    for (at, (freezes, resumes)) in [(true, false), (false, false), (true, true)].into_iter().enumerate() {
         for passes in 6..10 {
-            let switching = start(json.clone());
+            let mut switching = start(json.clone());
             let (mut net, mut optim) = (switching.attach(Net::new(6, 3)), ModuleOptimizer::from(switching.clone()));
-            let mut step = |net, batch: &Batch| {
+            let step = |net, optim: &mut ModuleOptimizer, batch: &Batch| {
                 let output = TrainStep::step(&net, batch.clone());
-                TrainStep::optimize(net, &mut optim, 1e-3.into(), output.grads)
+                TrainStep::optimize(net, optim, 1e-3.into(), output.grads)
             };
             for _ in 0..passes {
-                net = step(net, &batch);
+                net = step(net, &mut optim, &batch);
             }
             let started = switching.events().into_iter().any(|event| match event.kind {
                 EventKind::Start { last, average } => last < average,
@@ -396,17 +398,26 @@ fn a_phase_left_on_the_way_back_from_a_worse_running_average_ends_at_the_last_po
             if !started || switching.counters().iterations > 0 || switching.counters().gradient_evaluations > 2 {
                 continue;
             }
-            on_the_way[usize::from(freezes)] += 1;
+            on_the_way[at] += 1;
             let (shown, loss) = (values(net.inner()), switching.accepted_loss().expect("a loss"));
+            if resumes {
+                let (record, weights) = bytes(&optim, net);
+                switching = start(json.clone());
+                optim = ModuleOptimizer::from(switching.clone()).from_bytes(record).expect("a record");
+                let weights = ModuleRecord::from_bytes(weights).expect("a record");
+                net = switching.attach(Net::new(6, 77)).load_record(weights);
+            }
             net = if freezes { net.map(&mut Thaw(false)) } else { net };
-            net = step(net, if freezes { &batch } else { &nothing });
+            for _ in 0..1 + usize::from(resumes) {
+                net = step(net, &mut optim, if freezes { &batch } else { &nothing });
+            }
             assert_eq!(hand_backs(&switching).len(), 1, "{:?}", switching.events());
-            assert_eq!(values(net.inner()), shown, "{freezes} behind {passes}");
+            assert_eq!(values(net.inner()), shown, "{freezes} {resumes} behind {passes}");
             assert_eq!(switching.accepted_loss(), Some(loss));
             assert!((mean_loss(net.inner(), 32) - loss).abs() < 1e-6 * loss.max(1.0));
         }
     }
-    assert_eq!(on_the_way, [1, 1]);
+    assert_eq!(on_the_way, [1, 1, 1]);
 }
 
 /// A network and one beside it, whose loss is part of the objective for a while.
@@ -462,10 +473,16 @@ fn an_own_loop_whose_parameters_are_all_frozen_refuses_and_goes_on() {
     // The inner optimizer goes on with them once they are there again.
     net = net.map(&mut All(true));
     let before = values(&net);
+    let mut first = None;
     for _ in 0..3 {
-        (net, _) = switching.step_with(1e-2, net, objective(&batch));
+        (net, _) = switching.step_with(1e-2, net, |net| {
+            first.get_or_insert_with(|| values(net));
+            objective(&batch)(net)
+        });
     }
     assert_eq!(switching.phase(), Phase::NonConvex);
+    // From the accepted point, where the frozen ones stood.
+    assert_eq!(first.as_ref(), Some(&before));
     assert_ne!(values(&net), before);
 }
 
