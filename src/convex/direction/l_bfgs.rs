@@ -17,10 +17,9 @@ pub struct LBfgsConfig {
     /// Pairs `(s, y)` kept, each two vectors the size of the parameters; from 1 to 10,000, or `all`; default 100. Source:
     /// Nocedal 1980; the default is this crate's, by experiment.
     pub memory: Memory,
-    /// Bytes the pairs and batch gradients may take, over all tensors, the latter twice for a moment before the first pair; at
-    /// least 1, default 8 GiB. A number of pairs that would
-    /// need more is refused at the swap; `all` keeps the newest that fit, with an event when the first is dropped. Source: this
-    /// crate.
+    /// Bytes the pairs and batch gradients may take, over all tensors, up to twice as many for a moment when they are taken in or
+    /// room is made for more; at least 1, default 8 GiB. A number of pairs that would need more is refused at the swap; `all`
+    /// keeps the newest that fit, with an event when the first is dropped. Source: this crate.
     #[schemars(range(min = 1))]
     pub memory_bytes: u64,
     /// Gradients of batches kept for the first matrix, `(I + sum_i b_i b_i' / 10)^-1` in the metric made of gradients, each a
