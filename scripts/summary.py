@@ -13,6 +13,11 @@ def geometric(values):
     return math.exp(sum(math.log(value) for value in values) / len(values))
 
 
+def written(ratio):
+    """Two digits, three where it is 1 or more: 1.04 is worse than Adam."""
+    return f"{ratio:.{3 if ratio >= 1 else 2}g}"
+
+
 def numbers(run):
     """Of one run: final objective over the better Adam's, the share of its cost at which its train loss was reached, the
     points of validation accuracy beside it, and the cost of the swap."""
@@ -51,10 +56,10 @@ for (dataset, model, loss, l2, parameters, images, batch, epochs), runs in sorte
     swap = f"{min(swaps):.0f} to {max(swaps):.0f}" if len(swaps) > 1 and min(swaps) != max(swaps) else f"{swaps[0]:.0f}" if swaps else "-"
     kinds.setdefault(kind, []).append((ratio, reached, points, bool(swaps)))
     print(f"| {dataset}, {images:,} | {model}, {parameters:,} | {kind + f' {l2:g}' if l2 else kind} | {batch} | {epochs} | {len(runs)} | {swap} |"
-          f" {ratio:.2g} | {reached:.2f} | {points:+.1f} |")
+          f" {written(ratio)} | {reached:.2f} | {points:+.1f} |")
 for kind, rows in kinds.items():
     for name, some in (("all", rows), ("all that swap", [row for row in rows if row[3]])):
         if some and (name == "all" or len(some) < len(rows)):
             ratio, reached = geometric([row[0] for row in some]), geometric([row[1] for row in some])
             points = sum(row[2] for row in some) / len(some)
-            print(f"| **{name}** |  | {kind} |  |  | {len(some)} cases |  | {ratio:.2g} | {reached:.2f} | {points:+.1f} |")
+            print(f"| **{name}** |  | {kind} |  |  | {len(some)} cases |  | {written(ratio)} | {reached:.2f} | {points:+.1f} |")
