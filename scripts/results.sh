@@ -75,6 +75,12 @@ for part in $parts; do
           done
         done
       done ;;
+    renewal) # beside the part digits
+      for seed in $seeds; do
+        run "renewal/l2-$seed" vit --seed "$seed" --l2 1e-4 --baseline none --config examples/configs/no_renewal.json
+        run "renewal/mse-l2-$seed" vit --seed "$seed" --loss mse --l2 1e-4 --baseline none \
+          --config examples/configs/no_renewal.json
+      done ;;
     published)
       for seed in $seeds; do
         for protocol in paper detector; do
@@ -191,6 +197,8 @@ for part in $parts; do
       report runs/digits/ce-? runs/digits/mse-? runs/alternatives/*"-$config-"?
       echo
     done
+  elif [ "$part" = renewal ]; then
+    report runs/digits/l2-? runs/digits/mse-l2-? runs/renewal/*
   elif [ "$part" = summary ]; then
     python3 scripts/summary.py runs/{digits,models,mnist,short,cifar10,large}/*
   else

@@ -40,7 +40,7 @@ impl Preset {
     /// What it is for, as one sentence.
     pub fn description(self) -> &'static str {
         match self {
-            Self::Default => "The defaults: Adam, then L-BFGS in a metric made of the gradients at the swap.",
+            Self::Default => "The defaults: Adam, then L-BFGS in a metric made of the batches' gradients.",
             Self::Paper => "The method as published: Adam, then conjugate gradients with a golden-section search.",
             Self::ConjugateGradient => {
                 "Adam, then the conjugate gradients and the search of Hager and Zhang: beside the metric four vectors the \

@@ -570,6 +570,7 @@ mod round_trip {
                     start: if enabled { StartConfig::Average } else { StartConfig::Last },
                     direction,
                     metric: if enabled { MetricConfig::Inner } else { MetricConfig::Identity },
+                    metric_renewal: enabled.then_some(1e300 * stall_gain),
                     line_search,
                     safe_resort: SafeResortConfig {
                         enabled,

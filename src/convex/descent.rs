@@ -42,6 +42,8 @@ pub enum Outcome {
     /// Evaluate at the new point.
     #[default]
     Continue,
+    /// Evaluate once more at the base point, for a new metric: directions and gradients of the old one mean nothing in it.
+    Renew,
     /// Converged: the parameters stay at the base point.
     Rest,
     /// Back to the inner optimizer, from the base point.
@@ -69,6 +71,12 @@ pub enum RestartReason {
     /// The configured number of iterations is over.
     #[error("the configured number of iterations is over")]
     Periodic,
+    /// The metric is made anew.
+    #[error("the metric is made anew, after a cost of {cost:.1}")]
+    Renewal {
+        /// Cost since it was made.
+        cost: f64,
+    },
     /// The line search failed.
     #[error("the line search failed: {failure}")]
     SearchFailed {
@@ -154,6 +162,8 @@ enum Stage {
     Comparing(Option<f64>, f64),
     /// The running average was worse: back at the last point, of which value and `g'g` are known, from there.
     Returning(Option<f64>, f64),
+    /// At the base point, for a new metric.
+    Renewing,
     /// The search asked for this step.
     Searching(f64),
     /// The search accepted this step, which was not the last it evaluated: one more evaluation there.
@@ -171,6 +181,8 @@ struct State {
     noise: f64,
     /// `(cost, value)` at accepted points, thinned to what the stall rule needs.
     marks: Vec<(f64, f64)>,
+    /// The cost at which the metric was made, and how old in cost it may grow.
+    renewal: Option<[f64; 2]>,
 }
 
 /// What an accepted search leaves for the next one's first trial.
@@ -247,6 +259,12 @@ impl Descent {
         self
     }
 
+    /// The metric has been made of the gradients of an evaluation, at this cost: go on for so much more before it is made anew.
+    pub fn with_renewal(mut self, cost: f64, after: f64) -> Self {
+        self.state.renewal = Some([cost, after]);
+        self
+    }
+
     /// Tell the direction how many bytes a pair `(s, y)` takes over all tensors.
     ///
     /// # Errors
@@ -261,7 +279,7 @@ impl Descent {
         match self.state.stage {
             Stage::Searching(step) | Stage::Settling(step) | Stage::Checking(step, ..) => step,
             Stage::Comparing(..) | Stage::Returning(..) => 1.0,
-            Stage::Entering | Stage::Resting => 0.0,
+            Stage::Entering | Stage::Renewing | Stage::Resting => 0.0,
         }
     }
 
@@ -270,9 +288,9 @@ impl Descent {
         matches!(self.state.stage, Stage::Returning(..))
     }
 
-    /// Whether nothing has been evaluated yet.
-    pub fn is_entering(&self) -> bool {
-        matches!(self.state.stage, Stage::Entering)
+    /// Whether a metric may be made of the evaluation under way: of the first, or of one for that alone.
+    pub fn makes_metric(&self) -> bool {
+        matches!(self.state.stage, Stage::Entering | Stage::Renewing)
     }
 
     /// Whether the descent has converged and moves no more.
@@ -290,7 +308,7 @@ impl Descent {
         match self.state.stage {
             Stage::Entering => !(self.check || self.average && loss),
             Stage::Comparing(..) => !self.check,
-            Stage::Checking(..) | Stage::Returning(..) => true,
+            Stage::Checking(..) | Stage::Returning(..) | Stage::Renewing => true,
             Stage::Searching(_) | Stage::Settling(_) | Stage::Resting => false,
         }
     }
@@ -330,7 +348,7 @@ impl Descent {
             }
             Stage::Entering => self.enter(evaluation, notes),
             Stage::Comparing(loss, gg) => self.compare((loss, gg), evaluation, notes),
-            Stage::Checking(..) | Stage::Returning(..) if !finite => {
+            Stage::Checking(..) | Stage::Returning(..) | Stage::Renewing if !finite => {
                 self.hand_back("the objective is not finite when evaluated again".into())
             }
             Stage::Checking(step, loss, gg) => {
@@ -343,6 +361,7 @@ impl Descent {
                 }
                 self.stand(evaluation, 1.0, notes)
             }
+            Stage::Renewing => self.stand(evaluation, 0.0, notes),
             Stage::Settling(_) if !finite => self.fail(SearchFailure::NonFinite, notes),
             Stage::Settling(step) => self.commit(evaluation, step, notes),
             Stage::Searching(step) => {
@@ -473,7 +492,27 @@ impl Descent {
             });
             notes.push(Note::Iteration { step, displacement });
         }
-        self.stand(evaluation, step, notes)
+        let age = self.state.renewal.map(|[made, after]| (evaluation.cost - made, after));
+        match age.filter(|(age, after)| age >= after && products.gg > 0.0) {
+            Some((age, _)) => self.renew(evaluation, step, age, notes),
+            None => self.stand(evaluation, step, notes),
+        }
+    }
+
+    /// Make the evaluated point the base point, and have it evaluated once more for a new metric.
+    fn renew(&mut self, evaluation: &Evaluation, step: f64, cost: f64, notes: &mut Vec<Note>) -> Move {
+        let (value, gg) = (evaluation.loss, evaluation.products.gg);
+        self.state.base = Some(Base { value, gg, slope: -gg, squared_length: gg, steepest: true });
+        if let Some(reason) = self.stalled(evaluation) {
+            return Move { commit: Some(step), ..self.hand_back(reason) };
+        }
+        // Of lengths in the old metric nothing follows in the new one.
+        self.state.last = None;
+        self.direction.restart();
+        self.direction.set_batch_gradients(&[]);
+        notes.push(Note::Restart(RestartReason::Renewal { cost }));
+        self.state.stage = Stage::Renewing;
+        Move { commit: Some(step), outcome: Outcome::Renew, ..Move::default() }
     }
 
     /// Make the evaluated point the base point and start along the next direction, with no search behind it.

@@ -343,6 +343,7 @@ impl Builder {
             kronecker,
             check: config.evaluation.check,
             average: config.start == StartConfig::Average,
+            metric_renewal: config.metric_renewal,
             l2: config.l2,
             // Where an editor finds the schema changes nothing.
             config: serde_json::to_value(ConvexitySwitchingConfig { schema: None, ..config.clone() })

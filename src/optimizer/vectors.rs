@@ -5,8 +5,8 @@ use burn::tensor::{Tensor, TensorData};
 use super::metric::Metric;
 use super::products::{combination, products, squared_norm};
 use super::rows::{Row, Seat, Vector};
-use crate::convex::Move;
 use crate::convex::direction::Coefficients;
+use crate::convex::{Move, Outcome};
 
 /// The vectors of the convex phase over the tensors of one device and element type, a row each; all but the points are in
 /// the metric's coordinates.
@@ -261,6 +261,10 @@ impl Vectors {
         if let Some(here) = here {
             self.base = here;
             self.gradient = trial.map(|trial| trial.gradient);
+        }
+        if next.outcome == Outcome::Renew {
+            // All of them are in the coordinates of the metric that goes.
+            (self.gradient, self.rows) = (None, None);
         }
     }
 

@@ -382,6 +382,7 @@ fn cases() -> impl Strategy<Value = Case> {
             "direction": direction,
             "line_search": { "kind": search },
             "metric": metric,
+            "metric_renewal": 2.0,
             "start": start,
             "evaluation": { "check": check },
             "safe_resort": { "enabled": resort, "hold_off": 2 },

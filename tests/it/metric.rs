@@ -41,6 +41,27 @@ fn the_default_metric_is_made_of_four_gradients_and_is_the_inner_optimizer_s_bel
 }
 
 #[test]
+fn a_metric_made_anew_is_made_at_the_accepted_point_and_the_descent_goes_on_from_there() {
+    let run = |renewal: Value| {
+        let json = json!({
+            "detector": swap_at(3),
+            "window": 4,
+            "start": "last",
+            "evaluation": { "check": false },
+            "metric_renewal": renewal,
+        });
+        losses_with(json, 4)
+    };
+    // Behind the metric of the first evaluation, one of the search ends at a cost of 4 or more, and the next is at its point.
+    let [with, never] = [json!(4.0), Value::Null].map(run);
+    let at = (1..with.len()).find(|at| (with[*at] - with[at - 1]).abs() < 1e-6).expect("a renewal");
+    assert!((4..8).contains(&at), "{at}: {with:?}");
+    assert_eq!(with[..at], never[..at]);
+    assert!((with[at] - never[at]).abs() > 1e-6, "{with:?} {never:?}");
+    assert!(with[at + 1..].iter().any(|loss| *loss < with[at]), "{with:?}");
+}
+
+#[test]
 fn batch_gradients_count_from_the_first_direction_behind_a_pair_wherever_the_phase_starts() {
     let run = |start: &str, check: bool, batch_gradients: usize| {
         let json = json!({

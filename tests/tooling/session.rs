@@ -180,6 +180,7 @@ fn completion_fits_the_place() {
         "l2",
         "line_search",
         "metric",
+        "metric_renewal",
         "safe_resort",
         "start",
         "window",

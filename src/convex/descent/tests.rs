@@ -608,3 +608,65 @@ fn a_phase_that_gains_too_little_over_any_stretch_is_given_up() {
     let (_, reason) = hands_back(resort, 1.0, &[0.0; 9]).expect("a stall");
     assert_eq!(reason, "the loss fell by 0.00 % over a cost of 3.0, less than 10.00 %");
 }
+
+/// The moves behind evaluations at these costs with these losses, in a phase whose metric was made at a cost of 10 and lasts for 4.
+fn renews(resort: Option<SafeResort>, points: &[(f64, f64)]) -> (Rig, Vec<Move>) {
+    let mut rig = Rig::with(resort, |descent| descent.with_first_step(0.25).with_renewal(10.0, 4.0));
+    let moves = points.iter().map(|(cost, loss)| {
+        let evaluation = Evaluation { loss: Some(*loss), products: TRIAL, cost: *cost };
+        rig.descent.observe(&evaluation, &mut rig.notes)
+    });
+    let moves = moves.collect();
+    (rig, moves)
+}
+
+#[test]
+fn an_old_metric_is_made_anew_where_a_search_ends() {
+    let (mut rig, moves) = renews(None, &[(10.0, 8.0), (13.0, 7.0), (14.5, 6.0)]);
+    assert_eq!(moves[1].outcome, Outcome::Continue);
+    assert_eq!(moves[2], Move { commit: Some(moves[1].step), outcome: Outcome::Renew, ..Move::default() });
+    assert_eq!(rig.notes.last(), Some(&Note::Restart(RestartReason::Renewal { cost: 4.5 })));
+    assert_eq!((rig.restarts(), rig.descent.base_value()), (1, Some(6.0)));
+    // Batch gradients are gathered once more, and nothing is searched.
+    assert!(rig.descent.makes_metric() && rig.descent.may_start(true) && !rig.descent.is_searching());
+    rig.direction.0.lock().expect("no panic").batches = 3;
+    assert_eq!(rig.descent.batch_gradients(), 3);
+
+    // The first trial is one of the new metric, and it is as young as that.
+    let descent = std::mem::replace(&mut rig.descent, Descent::new(rig.direction.boxed(), rig.search.boxed(), None));
+    rig.descent = descent.with_renewal(15.5, 4.0).with_first_step(0.125);
+    let next = rig.evaluates(6.0, &at(2.0));
+    assert_eq!(
+        next,
+        Move { commit: Some(0.0), direction: Some(Coefficients::steepest()), step: 0.125, ..Move::default() }
+    );
+    assert_eq!(rig.step(), 0.0.into());
+    let evaluation = |cost| Evaluation { loss: Some(5.0), products: TRIAL, cost };
+    assert_eq!(rig.descent.observe(&evaluation(19.0), &mut rig.notes).outcome, Outcome::Continue);
+    assert_eq!(rig.descent.observe(&evaluation(19.5), &mut rig.notes).outcome, Outcome::Renew);
+}
+
+#[test]
+fn a_stall_and_a_point_that_is_not_finite_any_more_hand_back_at_a_renewal_too() {
+    let resort = SafeResort { stall_gain: 0.1, stall_cost: 4.0 };
+    let (_, moves) = renews(Some(resort), &[(10.0, 8.0), (12.0, 7.9), (14.0, 7.8)]);
+    let Outcome::HandBack { reason } = &moves[2].outcome else { panic!("{moves:?}") };
+    assert_eq!(reason, "the loss fell by 2.50 % over a cost of 4.0, less than 10.00 %");
+    assert!(moves[2].commit.is_some());
+    let (_, moves) = renews(Some(resort), &[(10.0, 8.0), (12.0, 7.0), (14.0, 6.0), (15.0, f64::NAN)]);
+    assert_eq!(moves[2].outcome, Outcome::Renew);
+    assert_eq!((moves[3].commit, moves[3].step), (None, 0.0));
+    assert!(matches!(moves[3].outcome, Outcome::HandBack { .. }), "{moves:?}");
+}
+
+#[test]
+fn a_renewal_goes_on_from_a_record() {
+    let (rig, _) = renews(None, &[(10.0, 8.0), (14.0, 6.0)]);
+    assert!(rig.descent.makes_metric());
+    let mut other = Rig::new(|descent| descent);
+    other.descent.restore(rig.descent.state()).expect("its own state");
+    assert!(other.descent.makes_metric());
+    assert_eq!(other.descent.base_value(), Some(6.0));
+    let next = other.evaluates(6.0, &at(2.0));
+    assert_eq!((next.commit, next.step), (Some(0.0), 0.25));
+}

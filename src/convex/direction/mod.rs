@@ -144,14 +144,14 @@ pub trait Direction: Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// How many batch gradients it wants of the evaluations the convex phase starts with, where its metric is made of them;
-    /// none by default.
+    /// How many batch gradients it wants of the evaluations before the first search in a metric that is made of them; none by
+    /// default.
     fn batch_gradients(&self) -> usize {
         0
     }
 
-    /// Batch gradients are kept: their inner products with each other, `b_i'b_j`. It can come again until a direction has been
-    /// asked for.
+    /// Batch gradients are kept: their inner products with each other, `b_i'b_j`; of none behind a restart for a new metric. It can
+    /// come again until a direction has been asked for.
     fn set_batch_gradients(&mut self, gram: &[Vec<f64>]) {
         let _ = gram;
     }

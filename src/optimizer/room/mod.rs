@@ -52,6 +52,8 @@ pub(crate) struct Parts {
     pub diagonal: bool,
     /// Batches of an evaluation that are enough to make the metric of their gradients.
     pub kronecker: Option<u64>,
+    /// Cost after which a metric made of gradients is made anew.
+    pub metric_renewal: Option<f64>,
     /// Weight of half the squared norm of the parameters in the objective.
     pub l2: f64,
     /// The configuration as it goes into the record, to refuse a record of another one.
@@ -489,7 +491,7 @@ impl Room {
         }
     }
 
-    /// Whether the evaluation under way is the first of a convex phase, of whose gradients the metric is made.
+    /// Whether the metric is made of the gradients of the evaluation under way.
     fn makes_metric(&self) -> bool {
         let batches = match self.parts.evaluation_batches {
             _ if self.feed.own => Some(1),
@@ -498,7 +500,7 @@ impl Room {
         };
         // How many a tracked loader has is known at its end.
         let enough = |fewest| batches.is_none_or(|batches| batches >= fewest);
-        self.parts.kronecker.is_some_and(enough) && self.descent.as_ref().is_some_and(Descent::is_entering)
+        self.parts.kronecker.is_some_and(enough) && self.descent.as_ref().is_some_and(Descent::makes_metric)
     }
 
     /// How many batch gradients are kept of the evaluations up to the one under way.
@@ -799,7 +801,7 @@ impl Room {
             }
             Phase::Convex => {
                 if !lengths.is_empty() {
-                    self.first_trial_by(lengths.iter().sum::<f64>().sqrt());
+                    self.metric_made(lengths.iter().sum::<f64>().sqrt());
                 }
                 let (parts, batches) = (self.whole.parts(), self.whole.batches());
                 let gram = sum_contributions(&grams, parts);
@@ -912,12 +914,18 @@ impl Room {
     }
 
     /// The same where the metric has just been made of the gradients, and takes the gradient to a way of this length.
-    fn first_trial_by(&mut self, length: f64) {
-        let step = self.inner_length() / length;
-        // Of a gradient that is zero or no number nothing follows.
-        if step.is_finite() && step > 0.0 {
-            self.descent = self.descent.take().map(|descent| descent.with_first_step(step));
-        }
+    fn metric_made(&mut self, length: f64) {
+        let (step, cost) = (self.inner_length() / length, self.book.counters.cost);
+        let renewed = |descent: Descent| match self.parts.metric_renewal {
+            Some(after) => descent.with_renewal(cost, after),
+            None => descent,
+        };
+        // Of a gradient that is zero or no number no step follows.
+        let stepped = |descent: Descent| match step.is_finite() && step > 0.0 {
+            true => descent.with_first_step(step),
+            false => descent,
+        };
+        self.descent = self.descent.take().map(renewed).map(stepped);
     }
 
     /// The length of a step of the inner optimizer.
