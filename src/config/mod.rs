@@ -62,7 +62,7 @@ pub struct ConvexitySwitchingConfig {
     /// The metric in which directions are taken; default `auto`.
     pub metric: MetricConfig,
     /// Cost after which a metric made of the batches' gradients is made anew at the accepted point, where the direction begins
-    /// anew in it; in gradient passes over the training set, above 0, default 24; `null` never. It costs one evaluation.
+    /// anew in it; in gradient passes over the training set, above 0, default 24; `null` never. That takes one more evaluation.
     /// Source: this crate, by experiment.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub metric_renewal: Option<f64>,

@@ -23,6 +23,7 @@ pub(crate) fn check(config: &ConvexitySwitchingConfig) -> Vec<Finding> {
     findings.extend(within(&root.key("direction"), direction));
     findings.extend(within(&root.key("line_search"), line_search));
     findings.extend(within(&root.key("safe_resort"), config.safe_resort.validate()));
+    findings.extend(within(&root, renewal(config)));
     findings.extend(metric(config));
     findings
 }
@@ -76,6 +77,12 @@ fn within(path: &Path, verdict: Result<(), ParameterError>) -> Option<Finding> {
 fn contradiction(paths: [Path; 2], values: [String; 2], rule: &str) -> Finding {
     let first = paths[0].clone();
     first.value(Problem::Contradiction { paths, values, rule: rule.to_owned(), other: None })
+}
+
+/// From Rust it may be no number, which JSON does not have.
+fn renewal(config: &ConvexitySwitchingConfig) -> Result<(), ParameterError> {
+    let cost = config.metric_renewal.unwrap_or(1.0);
+    ParameterError::range(cost > 0.0 && cost.is_finite(), "metric_renewal", cost, "above 0 and finite, or `null`")
 }
 
 fn metric(config: &ConvexitySwitchingConfig) -> Option<Finding> {

@@ -404,6 +404,10 @@ fn a_configuration_built_in_rust_is_checked_by_the_same_rules() {
         refused(ConvexitySwitchingConfig { inner, ..default() }),
         "configuration: inner.epsilon must be a number above 0, not null"
     );
+    assert_eq!(
+        refused(ConvexitySwitchingConfig { metric_renewal: Some(f64::INFINITY), ..default() }),
+        "configuration: metric_renewal must be above 0 and finite, or `null`, but is inf"
+    );
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("switching.json");
     let config = ConvexitySwitchingConfig { window: Some(0), ..default() };

@@ -24,7 +24,8 @@ pub struct Evaluation {
 /// What is done with the vectors after an evaluation, in this order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Move {
-    /// The point just evaluated becomes the base point, reached by this step length (0 for the very first).
+    /// The point just evaluated becomes the base point, reached by this step length; 0 for the very first, and where it was that
+    /// already.
     pub commit: Option<f64>,
     /// The new direction.
     pub direction: Option<Coefficients>,
@@ -181,8 +182,8 @@ struct State {
     noise: f64,
     /// `(cost, value)` at accepted points, thinned to what the stall rule needs.
     marks: Vec<(f64, f64)>,
-    /// The cost at which the metric was made, and how old in cost it may grow.
-    renewal: Option<[f64; 2]>,
+    /// The cost at which the metric was made of gradients, where it was.
+    made: Option<f64>,
 }
 
 /// What an accepted search leaves for the next one's first trial.
@@ -205,6 +206,7 @@ pub struct Descent {
     first_step: FirstStep,
     check: bool,
     average: bool,
+    renewal: Option<f64>,
     state: State,
 }
 
@@ -230,6 +232,7 @@ impl Descent {
             first_step: FirstStep::Length(0.0),
             check: false,
             average: false,
+            renewal: None,
             state: State::default(),
         }
     }
@@ -259,10 +262,15 @@ impl Descent {
         self
     }
 
-    /// The metric has been made of the gradients of an evaluation, at this cost: go on for so much more before it is made anew.
-    pub fn with_renewal(mut self, cost: f64, after: f64) -> Self {
-        self.state.renewal = Some([cost, after]);
+    /// Have a metric made of gradients made anew where it is so old in cost; never by default.
+    pub fn with_renewal(mut self, cost: Option<f64>) -> Self {
+        self.renewal = cost;
         self
+    }
+
+    /// The metric is made of the gradients of the evaluation that ends, at this cost.
+    pub fn metric_made(&mut self, cost: f64) {
+        self.state.made = Some(cost);
     }
 
     /// Tell the direction how many bytes a pair `(s, y)` takes over all tensors.
@@ -290,7 +298,12 @@ impl Descent {
 
     /// Whether a metric may be made of the evaluation under way: of the first, or of one for that alone.
     pub fn makes_metric(&self) -> bool {
-        matches!(self.state.stage, Stage::Entering | Stage::Renewing)
+        self.is_renewing() || matches!(self.state.stage, Stage::Entering)
+    }
+
+    /// Whether the evaluation under way is one for a new metric alone.
+    pub fn is_renewing(&self) -> bool {
+        matches!(self.state.stage, Stage::Renewing)
     }
 
     /// Whether the descent has converged and moves no more.
@@ -361,7 +374,11 @@ impl Descent {
                 }
                 self.stand(evaluation, 1.0, notes)
             }
-            Stage::Renewing => self.stand(evaluation, 0.0, notes),
+            Stage::Renewing => {
+                // Also where it could not be made: at the next point it could not either.
+                self.state.made = Some(evaluation.cost);
+                self.stand(evaluation, 0.0, notes)
+            }
             Stage::Settling(_) if !finite => self.fail(SearchFailure::NonFinite, notes),
             Stage::Settling(step) => self.commit(evaluation, step, notes),
             Stage::Searching(step) => {
@@ -492,9 +509,9 @@ impl Descent {
             });
             notes.push(Note::Iteration { step, displacement });
         }
-        let age = self.state.renewal.map(|[made, after]| (evaluation.cost - made, after));
-        match age.filter(|(age, after)| age >= after && products.gg > 0.0) {
-            Some((age, _)) => self.renew(evaluation, step, age, notes),
+        let age = self.state.made.map(|made| evaluation.cost - made);
+        match age.filter(|age| self.renewal.is_some_and(|renewal| *age >= renewal) && products.gg > 0.0) {
+            Some(age) => self.renew(evaluation, step, age, notes),
             None => self.stand(evaluation, step, notes),
         }
     }
@@ -534,9 +551,11 @@ impl Descent {
         }
         self.state.base =
             Some(Base { value: evaluation.loss, gg: products.gg, slope: proposal.slope, squared_length, steepest });
+        // At a renewal it was looked for at the point before, which is this one.
+        let stall = if self.is_renewing() { None } else { self.stalled(evaluation) };
         let mut next = if products.gg == 0.0 {
             self.rest("the gradient is zero".into(), notes)
-        } else if let Some(reason) = self.stalled(evaluation) {
+        } else if let Some(reason) = stall {
             self.hand_back(reason)
         } else {
             self.search(proposal.step, notes)

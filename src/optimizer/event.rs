@@ -145,8 +145,8 @@ pub struct Report {
     /// What was seen; the loss is the objective's. In the convex phase `batch_norm` and `mean_norm` are both the Euclidean
     /// norm of the objective's gradient.
     pub observation: Observation,
-    /// The step length at which the objective was evaluated; `None` in the non-convex phase and where the convex
-    /// phase starts.
+    /// The step length at which the objective was evaluated; `None` in the non-convex phase, where the convex
+    /// phase starts and where its metric is made anew.
     pub step_length: Option<f64>,
     /// Whether the point evaluated became the accepted point; always true in the non-convex phase.
     pub accepted: bool,

@@ -39,9 +39,9 @@ pub(super) struct Whole {
     moments_brought: Pieces,
     /// Weighted sum of the gradients of the window or evaluation.
     sum: Vector,
-    /// Moments of the batches' gradients, where the metric is being made of them.
+    /// Moments of the batches' gradients, where the metric is being made of them, at the swap or anew.
     moments: Vector,
-    /// Gradients of batches of the evaluations a convex phase starts with, in parameters.
+    /// Gradients of batches of the evaluations before the first search in a metric, in parameters.
     batches: Batches,
     /// Running average of the inner optimizer's iterates, where the convex phase may start there.
     average: Vector,
@@ -146,7 +146,7 @@ impl Whole {
         }
     }
 
-    /// The first evaluation has ended: make the metric of the moments of its gradients. `None` where those of a tensor are
+    /// An evaluation for it has ended: make the metric of the moments of its gradients. `None` where those of a tensor are
     /// missing.
     fn take_kronecker(&mut self, moments: Vector) -> Option<()> {
         for vectors in &mut self.vectors {
@@ -155,6 +155,8 @@ impl Whole {
             if row.dims()[1] != seats.iter().map(Seat::width).sum::<usize>() {
                 return None;
             }
+            // The old one goes first.
+            vectors.metric = None;
             let kronecker = Kronecker::from_moments(row, &vectors.seats);
             vectors.metric = Some(Metric::Kronecker(Box::new(kronecker)));
         }

@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 
+use burn::data::dataloader::DataLoader;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Int, Tensor, TensorData};
-use burn_convexity::Phase;
+use burn_convexity::convex::RestartReason;
+use burn_convexity::{Event, EventKind, Phase};
 use serde_json::{Value, json};
 
 use crate::support::{Batch, Draw, Net, config, device, loader, objective, swap_at, values};
@@ -59,6 +61,28 @@ fn a_metric_made_anew_is_made_at_the_accepted_point_and_the_descent_goes_on_from
     assert_eq!(with[..at], never[..at]);
     assert!((with[at] - never[at]).abs() > 1e-6, "{with:?} {never:?}");
     assert!(with[at + 1..].iter().any(|loss| *loss < with[at]), "{with:?}");
+}
+
+#[test]
+fn a_loader_without_attach_spends_no_batch_on_a_renewal_and_renews_no_more_often_for_it() {
+    let json =
+        json!({ "detector": swap_at(3), "start": "last", "evaluation": { "check": false }, "metric_renewal": 4.0 });
+    let switching = config(json).init().expect("valid");
+    let mut optim: ModuleOptimizer = switching.clone().into();
+    let (train, mut net) = (switching.track(loader(64, 16)), Net::new(8, 1));
+    for _ in 0..40 {
+        for batch in train.iter().map(Result::unwrap) {
+            net = optim.step(1e-2, net.clone(), objective(&batch)(&net).1);
+        }
+    }
+    let renewal = |event: &Event| match event.kind {
+        EventKind::Restart { reason: RestartReason::Renewal { .. } } => Some(event.cost),
+        _ => None,
+    };
+    let renewals: Vec<f64> = switching.events().iter().filter_map(renewal).collect();
+    assert!(renewals.len() >= 3, "{:?}", switching.events());
+    // One evaluation for the metric, then four units.
+    assert!(renewals.windows(2).all(|pair| pair[1] - pair[0] > 4.9), "{renewals:?}");
 }
 
 #[test]

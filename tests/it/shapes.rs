@@ -716,6 +716,7 @@ fn the_learning_rate_of_the_swap_is_the_length_of_the_first_trial_and_later_ones
             "detector": swap_at(3),
             "window": 1,
             "metric": metric,
+            "metric_renewal": 3.0,
             "start": "last",
             "evaluation": { "check": false },
             "safe_resort": { "enabled": false },
@@ -740,7 +741,7 @@ fn the_learning_rate_of_the_swap_is_the_length_of_the_first_trial_and_later_ones
     let (_, _, norm, step) = run("identity", 2e-3);
     let length = 2e-3 * f64::from(8 * 2 + 8 + 8 + 1).sqrt();
     assert!((step * norm / length - 1.0).abs() < 1e-5, "{step} {norm} {length}");
-    for metric in ["inner", "identity"] {
+    for metric in ["inner", "identity", "kronecker"] {
         for later in [0.0, 10.0, 1e30] {
             assert_eq!(run(metric, later), run(metric, 2e-3), "{metric} {later}");
         }

@@ -611,7 +611,8 @@ fn a_phase_that_gains_too_little_over_any_stretch_is_given_up() {
 
 /// The moves behind evaluations at these costs with these losses, in a phase whose metric was made at a cost of 10 and lasts for 4.
 fn renews(resort: Option<SafeResort>, points: &[(f64, f64)]) -> (Rig, Vec<Move>) {
-    let mut rig = Rig::with(resort, |descent| descent.with_first_step(0.25).with_renewal(10.0, 4.0));
+    let mut rig = Rig::with(resort, |descent| descent.with_first_step(0.25).with_renewal(Some(4.0)));
+    rig.descent.metric_made(10.0);
     let moves = points.iter().map(|(cost, loss)| {
         let evaluation = Evaluation { loss: Some(*loss), products: TRIAL, cost: *cost };
         rig.descent.observe(&evaluation, &mut rig.notes)
@@ -632,14 +633,12 @@ fn an_old_metric_is_made_anew_where_a_search_ends() {
     rig.direction.0.lock().expect("no panic").batches = 3;
     assert_eq!(rig.descent.batch_gradients(), 3);
 
-    // The first trial is one of the new metric, and it is as young as that.
-    let descent = std::mem::replace(&mut rig.descent, Descent::new(rig.direction.boxed(), rig.search.boxed(), None));
-    rig.descent = descent.with_renewal(15.5, 4.0).with_first_step(0.125);
-    let next = rig.evaluates(6.0, &at(2.0));
-    assert_eq!(
-        next,
-        Move { commit: Some(0.0), direction: Some(Coefficients::steepest()), step: 0.125, ..Move::default() }
-    );
+    // The first trial is one of the new metric, and it is as young as that, though none was made.
+    rig.descent = rig.descent.with_first_step(0.125);
+    let evaluation = Evaluation { loss: Some(6.0), products: at(2.0), cost: 15.5 };
+    let next = rig.descent.observe(&evaluation, &mut rig.notes);
+    let steepest = Some(Coefficients::steepest());
+    assert_eq!(next, Move { commit: Some(0.0), direction: steepest, step: 0.125, ..Move::default() });
     assert_eq!(rig.step(), 0.0.into());
     let evaluation = |cost| Evaluation { loss: Some(5.0), products: TRIAL, cost };
     assert_eq!(rig.descent.observe(&evaluation(19.0), &mut rig.notes).outcome, Outcome::Continue);
@@ -653,6 +652,10 @@ fn a_stall_and_a_point_that_is_not_finite_any_more_hand_back_at_a_renewal_too() 
     let Outcome::HandBack { reason } = &moves[2].outcome else { panic!("{moves:?}") };
     assert_eq!(reason, "the loss fell by 2.50 % over a cost of 4.0, less than 10.00 %");
     assert!(moves[2].commit.is_some());
+    // It is looked for where the search ends, and not again at the same point.
+    let (_, moves) = renews(Some(resort), &[(10.0, 8.0), (13.0, 6.2), (14.0, 6.0), (17.5, 6.0)]);
+    assert_eq!(moves[2].outcome, Outcome::Renew);
+    assert_eq!(moves[3].outcome, Outcome::Continue);
     let (_, moves) = renews(Some(resort), &[(10.0, 8.0), (12.0, 7.0), (14.0, 6.0), (15.0, f64::NAN)]);
     assert_eq!(moves[2].outcome, Outcome::Renew);
     assert_eq!((moves[3].commit, moves[3].step), (None, 0.0));

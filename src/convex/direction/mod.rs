@@ -56,7 +56,7 @@ impl Products {
 /// The step that led to a new base point.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Step {
-    /// Its length, in directions; 0 where the point is the first.
+    /// Its length, in directions; 0 where the point is the first, or the metric a new one.
     pub length: f64,
     /// How far the objective fell, where it is known.
     pub decrease: Option<f64>,
@@ -159,7 +159,8 @@ pub trait Direction: Debug + Send + Sync + 'static {
     /// The direction after `step.length * d` was accepted with these products at the new base point.
     fn next(&mut self, products: &Products, step: Step) -> Proposal;
 
-    /// Forget the past: the next direction starts from steepest descent.
+    /// Forget the past: the next direction starts from steepest descent. Behind a restart for a new metric the rows of all pairs are
+    /// gone, and the next step's length is 0.
     fn restart(&mut self);
 
     /// Everything needed to go on after a restart of the program.

@@ -603,7 +603,10 @@ impl Room {
         self.book.pass += 1;
         self.book.seen = 0;
         (self.book.elements, self.book.bytes) = (0, 0);
-        self.book.lr = lr;
+        // In the convex phase it means nothing.
+        if self.book.phase == Phase::NonConvex {
+            self.book.lr = lr;
+        }
         // In the convex phase always: only now is it known which loader serves it.
         self.feed.asked = std::mem::take(&mut self.feed.reveal);
         let reveal = self.feed.asked && (self.feed.own || self.book.phase == Phase::Convex || self.book.left.is_some());
@@ -903,6 +906,7 @@ impl Room {
         Descent::new(direction.boxed(), search.boxed(), resort.map(|resort| resort.stall))
             .with_check(self.parts.check)
             .with_average(self.parts.average)
+            .with_renewal(self.parts.metric_renewal)
     }
 
     /// The first trial goes as far as a step of the inner optimizer did: about `lr` in every parameter.
@@ -916,16 +920,11 @@ impl Room {
     /// The same where the metric has just been made of the gradients, and takes the gradient to a way of this length.
     fn metric_made(&mut self, length: f64) {
         let (step, cost) = (self.inner_length() / length, self.book.counters.cost);
-        let renewed = |descent: Descent| match self.parts.metric_renewal {
-            Some(after) => descent.with_renewal(cost, after),
-            None => descent,
-        };
+        self.descent.iter_mut().for_each(|descent| descent.metric_made(cost));
         // Of a gradient that is zero or no number no step follows.
-        let stepped = |descent: Descent| match step.is_finite() && step > 0.0 {
-            true => descent.with_first_step(step),
-            false => descent,
-        };
-        self.descent = self.descent.take().map(renewed).map(stepped);
+        if step.is_finite() && step > 0.0 {
+            self.descent = self.descent.take().map(|descent| descent.with_first_step(step));
+        }
     }
 
     /// The length of a step of the inner optimizer.
@@ -941,14 +940,14 @@ impl Room {
         counters.gradient_evaluations += 1;
         counters.loss_evaluations += u64::from(loss.is_some());
         let step = descent.step();
-        let step_length = descent.is_searching().then_some(step);
+        let (step_length, renews) = (descent.is_searching().then_some(step), descent.is_renewing());
         self.book.gradient_norm = Some(norm);
         let evaluation = Evaluation { loss, products, cost: self.book.counters.cost };
         let mut notes = Vec::new();
         let mut next = descent.observe(&evaluation, &mut notes);
         notes.into_iter().for_each(|note| self.note(note));
         // The points compared at the start are no climb.
-        if next.commit.is_some() && step_length.is_none() {
+        if next.commit.is_some() && step_length.is_none() && !renews {
             self.raise_peak(norm);
         }
         let peak = self.book.peak;
@@ -967,8 +966,11 @@ impl Room {
         self.report(observation, step_length, next.commit.is_some() && !self.returns());
         let leaves = matches!(next.outcome, Outcome::HandBack { .. });
         let stays = next.commit.is_none() && next.direction.is_none() && next.step == step && !leaves;
+        // Where a pass is a batch, none is spent on going to where the parameters stand.
+        let there = next.outcome == Outcome::Renew && !self.feed.attached && !self.feed.own;
         match stays {
             true => self.whole.forget_inverses(),
+            false if there => self.whole.apply(&next, evaluated),
             false => self.go(next, evaluated),
         }
     }

@@ -10,7 +10,7 @@ use crate::error::Refusal;
 
 /// The layout of the record this version writes and reads. It counts up with the decisions of a search too: one in flight is its list
 /// of trials, which another version would take for those of other steps.
-pub(super) const LAYOUT: u32 = 9;
+pub(super) const LAYOUT: u32 = 10;
 
 /// What one tensor's part of a record carries for all.
 #[derive(Clone, Debug)]
