@@ -3,7 +3,7 @@
 //! `launches METHOD PASSES` takes a network of six parameter tensors so many passes on, forward and backward, on LibTorch
 //! (CPU). METHOD is `model`, without an optimizer; `adam`; `non_convex` or `non_convex_last`, windows of 40 passes without a
 //! swap, with and without the running average; or `convex` and `convex_kronecker`, evaluations of one pass behind a swap in
-//! the first window, with a memory of ten pairs, in the metric of Adam's diagonal and in that of the gradients.
+//! the first window, with a memory of ten pairs, in the metric of Adam's diagonal and in one of the gradients that stays.
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -79,7 +79,7 @@ fn main() {
             let metric = if method == "convex" { "inner" } else { "kronecker" };
             let switching = ours(&format!(
                 r#"{{ "window": 1, "detector": {{ "kind": "at_window", "window": 1 }},
-                      "safe_resort": {{ "enabled": false }}, "metric": "{metric}",
+                      "safe_resort": {{ "enabled": false }}, "metric": "{metric}", "metric_renewal": null,
                       "direction": {{ "kind": "l_bfgs", "memory": 10 }} }}"#
             ));
             train(switching.attach(model), &x, passes, Some(switching.into()));
