@@ -152,6 +152,14 @@ struct Base {
     steepest: bool,
 }
 
+impl Base {
+    /// At the point evaluated, with steepest descent.
+    fn along_gradient(evaluation: &Evaluation) -> Self {
+        let (value, gg) = (evaluation.loss, evaluation.products.gg);
+        Self { value, gg, slope: -gg, squared_length: gg, steepest: true }
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 enum Stage {
     /// Nothing evaluated yet.
@@ -440,7 +448,7 @@ impl Descent {
         if !self.average || loss.is_none() || gg == 0.0 {
             return self.check(evaluation, 0.0, notes);
         }
-        self.state.base = Some(Base { value: loss, gg, slope: -gg, squared_length: gg, steepest: true });
+        self.state.base = Some(Base::along_gradient(evaluation));
         self.state.stage = Stage::Comparing(loss, gg);
         Move { commit: Some(0.0), to_average: true, step: 1.0, ..Move::default() }
     }
@@ -518,8 +526,7 @@ impl Descent {
 
     /// Make the evaluated point the base point, and have it evaluated once more for a new metric.
     fn renew(&mut self, evaluation: &Evaluation, step: f64, cost: f64, notes: &mut Vec<Note>) -> Move {
-        let (value, gg) = (evaluation.loss, evaluation.products.gg);
-        self.state.base = Some(Base { value, gg, slope: -gg, squared_length: gg, steepest: true });
+        self.state.base = Some(Base::along_gradient(evaluation));
         if let Some(reason) = self.stalled(evaluation) {
             return Move { commit: Some(step), ..self.hand_back(reason) };
         }
