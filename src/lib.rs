@@ -6,7 +6,8 @@
 //! Networks trained from small random weights start in a non-convex region of the loss and end in a convex one; along the
 //! way the norm of the gradient grows, peaks and shrinks (Hrycej, Bermeitinger, Pavone, Wiegand and Handschuh, "A
 //! Convexity-Dependent Two-Phase Training Algorithm for Deep Neural Networks", 2025). [`ConvexitySwitching`] runs Burn's
-//! Adam before the peak and nonlinear conjugate gradients or L-BFGS after it, inside an ordinary Burn `Learner`.
+//! Adam until the norm is past its peak and, by default, the loss is flat; then L-BFGS, or nonlinear conjugate gradients, inside an
+//! ordinary Burn `Learner`.
 //!
 //! ```ignore
 //! let switching = ConvexitySwitchingConfig::load("switching.json")?.init()?;

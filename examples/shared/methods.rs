@@ -291,7 +291,7 @@ fn row(name: &str, epoch: usize, report: &Report, seconds: f64) -> TraceRow {
             Phase::NonConvex => run::Phase::NonConvex,
             Phase::Convex => run::Phase::Convex,
         },
-        batch_norm: report.accepted.then_some(seen.batch_norm),
+        batch_norm: (report.phase == Phase::NonConvex).then_some(seen.batch_norm),
         mean_norm: report.accepted.then_some(seen.mean_norm),
         train_loss: report.data_loss().unwrap_or(f64::NAN),
         valid_loss: None,

@@ -527,8 +527,8 @@ impl Descent {
     /// Make the evaluated point the base point, and have it evaluated once more for a new metric.
     fn renew(&mut self, evaluation: &Evaluation, step: f64, cost: f64, notes: &mut Vec<Note>) -> Move {
         self.state.base = Some(Base::along_gradient(evaluation));
-        if let Some(reason) = self.stalled(evaluation) {
-            return Move { commit: Some(step), ..self.hand_back(reason) };
+        if let Some(end) = self.stalled(evaluation, notes) {
+            return Move { commit: Some(step), ..end };
         }
         // Of lengths in the old metric nothing follows in the new one.
         self.state.last = None;
@@ -559,11 +559,11 @@ impl Descent {
         self.state.base =
             Some(Base { value: evaluation.loss, gg: products.gg, slope: proposal.slope, squared_length, steepest });
         // At a renewal it was looked for at the point before, which is this one.
-        let stall = if self.is_renewing() { None } else { self.stalled(evaluation) };
+        let renewing = self.is_renewing();
         let mut next = if products.gg == 0.0 {
             self.rest("the gradient is zero".into(), notes)
-        } else if let Some(reason) = stall {
-            self.hand_back(reason)
+        } else if let Some(end) = if renewing { None } else { self.stalled(evaluation, notes) } {
+            end
         } else {
             self.search(proposal.step, notes)
         };
@@ -638,6 +638,7 @@ impl Descent {
         let resolution = self.base_value().map(|value| RESOLUTION * value.abs());
         match resolution {
             _ if failure == SearchFailure::Resolution => self.rest(failure.to_string(), notes),
+            Some(0.0) => self.rest(format!("the loss is 0, and {failure}"), notes),
             Some(resolution) if first_order <= resolution => self.rest(
                 format!("a step could gain {first_order:.3e}, less than the loss can resolve ({resolution:.3e})"),
                 notes,
@@ -646,22 +647,25 @@ impl Descent {
         }
     }
 
-    /// The stall rule: too little gained over the configured cost.
-    fn stalled(&mut self, evaluation: &Evaluation) -> Option<String> {
+    /// The stall rule: too little gained over the configured cost. Where the loss is 0 all along, the descent has converged: of
+    /// losses above 0, as nearly all are, there is none that is less.
+    fn stalled(&mut self, evaluation: &Evaluation, notes: &mut Vec<Note>) -> Option<Move> {
         let (SafeResort { stall_gain, stall_cost }, value) = (self.resort?, evaluation.loss?);
         let marks = &mut self.state.marks;
         marks.push((evaluation.cost, value));
         let due = marks.iter().rposition(|(cost, _)| *cost <= evaluation.cost - stall_cost)?;
         marks.drain(..due);
         let (cost, before) = marks[0];
-        let gain = before - value;
+        let (gain, over) = (before - value, evaluation.cost - cost);
+        if [before, value] == [0.0; 2] {
+            return Some(self.rest(format!("the loss is 0 over a cost of {over:.1}"), notes));
+        }
         (gain < stall_gain * before.abs()).then(|| {
-            format!(
-                "the loss fell by {:.2} % over a cost of {:.1}, less than {:.2} %",
+            self.hand_back(format!(
+                "the loss fell by {:.2} % over a cost of {over:.1}, less than {:.2} %",
                 100.0 * gain / before.abs().max(f64::MIN_POSITIVE),
-                evaluation.cost - cost,
                 100.0 * stall_gain
-            )
+            ))
         })
     }
 

@@ -45,7 +45,7 @@ pub struct Observation {
     pub mean_norm: f64,
     /// Mean training loss of the window, weighted by batch size, with the penalty of `l2`; `None` where nobody shows the optimizer a loss.
     pub loss: Option<f64>,
-    /// The learning rate of the window's last pass.
+    /// The learning rate of the window's last pass; in the convex phase, where it means nothing, that of the last pass before.
     pub learning_rate: f64,
 }
 

@@ -18,8 +18,8 @@ const LONGER_THAN_OTHER: usize = 16;
 /// What is added to a side whose eigenvalues are 1 in the mean; its square to the elements of a vector.
 const DAMPING: f64 = 0.3;
 
-/// What a tensor's mean squared gradient is raised by, relative to that of all on its device and of its element type: curvature that
-/// its gradients do not show, of the penalty above all. The bias of an attention key has a gradient by rounding alone.
+/// What a tensor's mean squared gradient is raised by, relative to that of all: curvature that its gradients do not show, of the
+/// penalty above all. The bias of an attention key has a gradient by rounding alone.
 const FLOOR: f64 = 0.1;
 
 /// Steps of the coupled Newton-Schulz iteration; the first 13 take the smallest eigenvalue of the longest side, damped, to 1,
@@ -226,17 +226,36 @@ pub(super) struct Kronecker {
     inverses: Option<Roots>,
 }
 
-impl Kronecker {
-    /// From the sum of the [`moments`] of several batches. Its scale means nothing: the first trial and the curvature of the
-    /// steps give one.
-    pub fn from_moments(row: Tensor<2>, seats: &[Seat]) -> Self {
+/// The sums of the [`moments`] of several batches over the tensors of a row.
+pub(super) struct Moments {
+    parts: Parts,
+    /// The sums of the squared gradients, tensor by tensor.
+    traces: Vec<Tensor<1>>,
+    like: (Device, DType),
+}
+
+impl Moments {
+    pub fn new(row: Tensor<2>, seats: &[Seat]) -> Self {
         let like = (row.device(), row.dtype());
-        let Parts { groups, diagonals } = Parts::new(row, seats);
-        // The sums of the squared gradients, tensor by tensor.
-        let traces = groups.iter().map(Group::traces).chain(diagonals.iter().map(|(_, squares)| squares.clone().sum()));
-        let traces: Vec<Tensor<1>> = traces.collect();
-        let elements: usize = seats.iter().map(Seat::width).sum();
-        let floor = Tensor::cat(traces.clone(), 0).sum().mul_scalar(FLOOR / elements as f64);
+        let parts = Parts::new(row, seats);
+        let of_groups = parts.groups.iter().map(Group::traces);
+        let traces = of_groups.chain(parts.diagonals.iter().map(|(_, squares)| squares.clone().sum())).collect();
+        Self { parts, traces, like }
+    }
+
+    /// The sum of the squared gradients over all rows; `None` of no row.
+    pub fn squared(all: &[Self]) -> Option<Tensor<1>> {
+        let each = all.iter().map(|moments| Tensor::cat(moments.traces.clone(), 0).sum());
+        each.reduce(|sum, more| more.to_device(&sum.device()).cast(sum.dtype()) + sum)
+    }
+}
+
+impl Kronecker {
+    /// From moments and the mean squared gradient of all rows. Its scale means nothing: the first trial and the curvature of the
+    /// steps give one.
+    pub fn new(moments: Moments, seats: &[Seat], mean_of_all: Tensor<1>) -> Self {
+        let Moments { parts: Parts { groups, diagonals }, traces, like } = moments;
+        let floor = mean_of_all.to_device(&like.0).cast(like.1).mul_scalar(FLOOR);
         let mean = |trace: Tensor<1>, elements: usize| {
             (trace.div_scalar(elements as f64) + floor.clone()).clamp_min(f64::from(f32::MIN_POSITIVE))
         };
@@ -371,15 +390,23 @@ mod tests {
         matrices.iter().enumerate().map(|(slot, matrix)| Seat { slot, matrix: *matrix }).collect()
     }
 
-    /// The metric of batches whose gradients are the rows' pieces.
-    fn kronecker(batches: &Tensor<2>, seats: &[Seat]) -> Kronecker {
+    /// Of batches whose gradients are the rows' pieces.
+    fn moments_of(batches: &Tensor<2>, seats: &[Seat]) -> Moments {
         let row_of = |batch: usize| {
             let pieces =
                 batches.clone().narrow(0, batch, 1).split_with_sizes(seats.iter().map(Seat::width).collect(), 1);
             side_by_side(pieces.into_iter().zip(seats).map(|(piece, seat)| moments(&piece.reshape(seat.matrix))))
         };
         let sum = (1..batches.dims()[0]).fold(row_of(0), |sum, batch| sum + row_of(batch));
-        Kronecker::from_moments(sum, seats)
+        Moments::new(sum, seats)
+    }
+
+    /// The metric of such batches.
+    fn kronecker(batches: &Tensor<2>, seats: &[Seat]) -> Kronecker {
+        let moments = moments_of(batches, seats);
+        let elements: usize = seats.iter().map(Seat::width).sum();
+        let squared = Moments::squared(std::slice::from_ref(&moments)).expect("one row");
+        Kronecker::new(moments, seats, squared.div_scalar(elements as f64))
     }
 
     #[test]
@@ -436,6 +463,27 @@ mod tests {
         }
         let back = metric.inverse_root(metric.root(x.clone())).expect("it is new");
         assert!(differ(&back, &x) < 1e-3);
+    }
+
+    #[test]
+    fn tensors_on_rows_of_their_own_are_damped_as_on_one() {
+        // As of two devices or element types, and of very different gradients.
+        let seats = seats_of(&[[4, 6], [1, 5]]);
+        let (large, small) = (random([9, 24]), random([9, 5]).mul_scalar(1e-2));
+        let one = kronecker(&Tensor::cat(vec![large.clone(), small.clone()], 1), &seats);
+        let rows = [moments_of(&large, &seats[..1]), moments_of(&small.cast(DType::F64), &seats[1..])];
+        let mean = Moments::squared(&rows).expect("two rows").div_scalar(29.0);
+        let mut starts = [0, 24].into_iter();
+        for ((row, seat), width) in rows.into_iter().zip(&seats).zip([24, 5]) {
+            let dtype = row.like.1;
+            let of_its_own = Kronecker::new(row, std::slice::from_ref(seat), mean.clone());
+            let [x, start] = [random([1, width]), Tensor::zeros([1, starts.next().expect("two")], &Device::flex())];
+            let rest = Tensor::zeros([1, 29 - width - start.dims()[1]], &Device::flex());
+            let whole = Tensor::cat(vec![start.clone(), x.clone(), rest], 1);
+            let together = one.roots.times(whole).narrow(1, start.dims()[1], width);
+            let apart = of_its_own.roots.times(x.cast(dtype)).cast(DType::F32);
+            assert!(differ(&together, &apart) < 1e-4, "{width}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::gather::Gather;
-use super::metric::{self, Kronecker, Metric};
+use super::metric::{self, Kronecker, Metric, Moments};
 use super::products::squared_norm;
 use super::rows::{Pieces, Row, Seat, Vector, piece};
 use super::vectors::{Trial, Vectors, along};
@@ -149,6 +149,7 @@ impl Whole {
     /// An evaluation for it has ended: make the metric of the moments of its gradients. `None` where those of a tensor are
     /// missing.
     fn take_kronecker(&mut self, moments: Vector) -> Option<()> {
+        let mut rows = Vec::with_capacity(self.vectors.len());
         for vectors in &mut self.vectors {
             let seats = metric::seats(&vectors.seats);
             let row = moments.seated(&seats, &vectors.base)?;
@@ -157,7 +158,12 @@ impl Whole {
             }
             // The old one goes first.
             vectors.metric = None;
-            let kronecker = Kronecker::from_moments(row, &vectors.seats);
+            rows.push(Moments::new(row, &vectors.seats));
+        }
+        let elements: usize = self.vectors.iter().flat_map(|vectors| &vectors.seats).map(Seat::width).sum();
+        let mean = Moments::squared(&rows)?.div_scalar(elements as f64);
+        for (vectors, moments) in self.vectors.iter_mut().zip(rows) {
+            let kronecker = Kronecker::new(moments, &vectors.seats, mean.clone());
             vectors.metric = Some(Metric::Kronecker(Box::new(kronecker)));
         }
         Some(())

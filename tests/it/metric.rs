@@ -11,7 +11,7 @@ use burn_convexity::convex::RestartReason;
 use burn_convexity::{Event, EventKind, Phase};
 use serde_json::{Value, json};
 
-use crate::support::{Batch, Draw, Net, config, device, loader, objective, swap_at, values};
+use crate::support::{Batch, Draw, Net, config, device, gradient, loader, objective, swap_at, values};
 
 /// The losses of the evaluations of twelve epochs over 64 points in so many batches, by `attach`, swapped behind the third.
 fn losses(metric: &str, batches: usize) -> Vec<f64> {
@@ -69,7 +69,7 @@ fn a_loader_without_attach_spends_no_batch_on_a_renewal_and_renews_no_more_often
         json!({ "detector": swap_at(3), "start": "last", "evaluation": { "check": false }, "metric_renewal": 4.0 });
     let switching = config(json).init().expect("valid");
     let mut optim: ModuleOptimizer = switching.clone().into();
-    let (train, mut net) = (switching.track(loader(64, 16)), Net::new(8, 1));
+    let (train, mut net) = (switching.track(loader(80, 16)), Net::new(8, 1));
     for _ in 0..40 {
         for batch in train.iter().map(Result::unwrap) {
             net = optim.step(1e-2, net.clone(), objective(&batch)(&net).1);
@@ -83,6 +83,34 @@ fn a_loader_without_attach_spends_no_batch_on_a_renewal_and_renews_no_more_often
     assert!(renewals.len() >= 3, "{:?}", switching.events());
     // One evaluation for the metric, then four units.
     assert!(renewals.windows(2).all(|pair| pair[1] - pair[0] > 4.9), "{renewals:?}");
+}
+
+#[test]
+fn all_evaluations_of_a_tracked_loader_without_attach_go_over_the_same_batches() {
+    let json = json!({ "detector": swap_at(3), "metric_renewal": 4.0 });
+    let switching = config(json).init().expect("valid");
+    let reports = switching.reports();
+    let mut optim: ModuleOptimizer = switching.clone().into();
+    let (train, mut net) = (switching.track(loader(80, 16)), Net::new(8, 1));
+    let mut evaluations = 0;
+    for _ in 0..40 {
+        let mut batches: Vec<Batch> = Vec::new();
+        for batch in train.iter().map(Result::unwrap) {
+            net = optim.step(1e-2, net.clone(), objective(&batch)(&net).1);
+            batches.push(batch);
+        }
+        for report in reports.try_iter().filter(|report| report.phase == Phase::Convex) {
+            // Behind the first batch, which moved it, it stands still.
+            let each: Vec<Vec<f64>> = batches[1..].iter().map(|batch| gradient(&net, batch)).collect();
+            let mean = (0..each[0].len()).map(|i| each.iter().map(|g| g[i]).sum::<f64>() / each.len() as f64);
+            let norm = mean.map(|g| g * g).sum::<f64>().sqrt();
+            let seen = report.observation.mean_norm;
+            assert!((seen / norm - 1.0).abs() < 1e-3, "{evaluations}: {seen} {norm}");
+            evaluations += 1;
+        }
+    }
+    let renewed = |event: &Event| matches!(event.kind, EventKind::Restart { reason: RestartReason::Renewal { .. } });
+    assert!(evaluations > 30 && switching.events().iter().any(renewed), "{evaluations}: {:?}", switching.events());
 }
 
 #[test]

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::resume::bytes;
 use crate::support::{
-    Batch, Draw, Net, all, config, count, device, loader, mean_loss, objective, refused, swap_at, training, values,
+    Batch, Draw, Net, all, config, count, device, gradient, loader, mean_loss, objective, refused, swap_at, training,
+    values,
 };
 
 fn start(json: Value) -> ConvexitySwitching {
@@ -584,17 +585,7 @@ fn a_group_with_a_short_batch_is_the_mean_of_its_batches_in_loss_and_gradient_al
 #[test]
 fn norms_of_accumulated_batches_are_those_of_their_mean_gradient() {
     let batches: Vec<Batch> = loader(64, 16).iter().map(|batch| batch.expect("a batch")).collect();
-    let flat = |net: &Net, batch: &Batch| -> Vec<f64> {
-        let (_, grads) = objective(batch)(net);
-        let layers = [&net.first, &net.second].into_iter();
-        let values = layers.flat_map(|layer| {
-            let weight = grads.get::<2>(layer.weight.id).expect("a gradient").into_data();
-            let bias = grads.get::<1>(layer.bias.as_ref().expect("a bias").id).expect("a gradient").into_data();
-            weight.iter::<f64>().chain(bias.iter::<f64>()).collect::<Vec<f64>>()
-        });
-        values.collect()
-    };
-    let gradients: Vec<_> = batches.iter().map(|batch| flat(&Net::new(8, 1), batch)).collect();
+    let gradients: Vec<_> = batches.iter().map(|batch| gradient(&Net::new(8, 1), batch)).collect();
     let norm = |of: &[Vec<f64>]| {
         let mean = (0..of[0].len()).map(|at| of.iter().map(|g| g[at]).sum::<f64>() / of.len() as f64);
         mean.map(|mean| mean * mean).sum::<f64>().sqrt()

@@ -175,6 +175,18 @@ pub fn objective(batch: &Batch) -> impl Fn(&Net) -> (Tensor<1>, GradientsParams)
     }
 }
 
+/// The gradient of a batch's loss, all parameters in a row.
+pub fn gradient(net: &Net, batch: &Batch) -> Vec<f64> {
+    let (_, grads) = objective(batch)(net);
+    let layers = [&net.first, &net.second].into_iter();
+    let values = layers.flat_map(|layer| {
+        let weight = grads.get::<2>(layer.weight.id).expect("a gradient").into_data();
+        let bias = grads.get::<1>(layer.bias.as_ref().expect("a bias").id).expect("a gradient").into_data();
+        weight.iter::<f64>().chain(bias.iter::<f64>()).collect::<Vec<f64>>()
+    });
+    values.collect()
+}
+
 /// All points as one batch.
 pub fn all(n: usize) -> Batch {
     loader(n, n).iter().next().expect("a batch").expect("no error")

@@ -609,6 +609,28 @@ fn a_phase_that_gains_too_little_over_any_stretch_is_given_up() {
     assert_eq!(reason, "the loss fell by 0.00 % over a cost of 3.0, less than 10.00 %");
 }
 
+#[test]
+fn a_loss_of_zero_is_convergence() {
+    let resort = SafeResort { stall_gain: 0.1, stall_cost: 3.0 };
+    let mut rig = Rig::with(Some(resort), |descent| descent);
+    let mut ends = |cost: f64, loss: f64| {
+        let evaluation = Evaluation { loss: Some(loss), products: TRIAL, cost };
+        rig.descent.observe(&evaluation, &mut rig.notes).outcome
+    };
+    assert!([(0.0, 1.0), (2.0, 0.0), (4.0, 0.0)].iter().all(|(cost, loss)| ends(*cost, *loss) == Outcome::Continue));
+    assert_eq!(ends(5.0, 0.0), Outcome::Rest);
+    assert!(rig.descent.is_resting());
+    assert_eq!(rig.notes.last(), Some(&Note::Converged { reason: "the loss is 0 over a cost of 3.0".into() }));
+
+    // And where no search leads on from it.
+    let mut rig = Rig::new(|descent| descent.with_first_step(1.0));
+    rig.evaluates(0.0, &at(4.0));
+    rig.answers([fails(SearchFailure::BudgetSpent)]);
+    assert_eq!(rig.evaluates(1.0, &TRIAL).outcome, Outcome::Rest);
+    let reason = format!("the loss is 0, and {}", SearchFailure::BudgetSpent);
+    assert_eq!(rig.notes.last(), Some(&Note::Converged { reason }));
+}
+
 /// The moves behind evaluations at these costs with these losses, in a phase whose metric was made at a cost of 10 and lasts for 4.
 fn renews(resort: Option<SafeResort>, points: &[(f64, f64)]) -> (Rig, Vec<Move>) {
     let mut rig = Rig::with(resort, |descent| descent.with_first_step(0.25).with_renewal(Some(4.0)));

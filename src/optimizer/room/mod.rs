@@ -889,9 +889,18 @@ impl Room {
             return self.refuse(Refusal::Memory(limit));
         }
         self.descent = Some(descent);
+        if self.skips_first() {
+            self.book.next = Some(Move::default());
+        }
         self.book.phase = Phase::Convex;
         self.book.flags_told = false;
         self.event(EventKind::Swap { reason });
+    }
+
+    /// Whether a move takes the first batch of an epoch and the evaluation behind it goes over the rest. For all to be of one
+    /// function, those with nothing to move are without that batch too.
+    fn skips_first(&self) -> bool {
+        self.feed.tracked && !self.feed.attached && self.parts.evaluation_batches.is_none()
     }
 
     /// A norm that is no number or too large says nothing.
@@ -921,10 +930,11 @@ impl Room {
     fn metric_made(&mut self, length: f64) {
         let (step, cost) = (self.inner_length() / length, self.book.counters.cost);
         self.descent.iter_mut().for_each(|descent| descent.metric_made(cost));
-        // Of a gradient that is zero or no number no step follows.
-        if step.is_finite() && step > 0.0 {
-            self.descent = self.descent.take().map(|descent| descent.with_first_step(step));
-        }
+        // Of a gradient that is zero or no number no step follows, and of one in another metric neither.
+        self.descent = self.descent.take().map(|descent| match step.is_finite() && step > 0.0 {
+            true => descent.with_first_step(step),
+            false => descent.with_first_length(self.inner_length()),
+        });
     }
 
     /// The length of a step of the inner optimizer.
@@ -945,7 +955,6 @@ impl Room {
         let evaluation = Evaluation { loss, products, cost: self.book.counters.cost };
         let mut notes = Vec::new();
         let mut next = descent.observe(&evaluation, &mut notes);
-        notes.into_iter().for_each(|note| self.note(note));
         // The points compared at the start are no climb.
         if next.commit.is_some() && step_length.is_none() && !renews {
             self.raise_peak(norm);
@@ -954,7 +963,10 @@ impl Room {
         if self.parts.resort.is_some() && next.commit.is_some_and(|step| step > 0.0) && norm > peak {
             let reason = format!("the gradient's norm is {norm:.3e} and has climbed above its old peak, {peak:.3e}");
             next = Move { step: 0.0, outcome: Outcome::HandBack { reason }, ..next };
+            // Nothing begins anew.
+            notes.retain(|note| !matches!(note, Note::Restart(_)));
         }
+        notes.into_iter().for_each(|note| self.note(note));
         if self.returns() {
             // The way back brings batch gradients of its own, and all are copied again at its end.
             self.whole.forget_batches();
@@ -968,10 +980,10 @@ impl Room {
         let stays = next.commit.is_none() && next.direction.is_none() && next.step == step && !leaves;
         // Where a pass is a batch, none is spent on going to where the parameters stand.
         let there = next.outcome == Outcome::Renew && !self.feed.attached && !self.feed.own;
-        match stays {
-            true => self.whole.forget_inverses(),
+        match self.skips_first() {
+            false if stays => self.whole.forget_inverses(),
             false if there => self.whole.apply(&next, evaluated),
-            false => self.go(next, evaluated),
+            _ => self.go(next, evaluated),
         }
     }
 

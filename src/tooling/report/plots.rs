@@ -94,11 +94,7 @@ pub fn norm_against_loss<'a>(
     let swap = before.map_or(f64::INFINITY, |pair| pair[0].train_loss);
     let least = (largest / 1000.0).min(swap / 3.0);
     rows.retain(|row| row.train_loss > least);
-    let series = |label: &str| Series { label: label.into(), traces: vec![rows.clone()] };
-    let curves = [
-        Curve::new(&series("mean of the batch norms"), |row| Some((row.train_loss, row.batch_norm?))),
-        Curve::new(&series("norm of the mean gradient"), |row| Some((row.train_loss, row.mean_norm?))),
-    ];
+    let curves = norms(&rows);
     let (x, y) = bounds(&curves);
     let axes = ["train loss (training runs from right to left)", "gradient norm"];
     let y = 0.0..y.end * 1.05;
@@ -107,6 +103,17 @@ pub fn norm_against_loss<'a>(
     } else {
         chart(path, title, axes, (0.0..x.end * 1.02, &plain), (y, &plain), &curves)
     }
+}
+
+/// The convex phase has no norms of batches: a line for every stretch before and behind it.
+fn norms(rows: &[&TraceRow]) -> [Curve; 2] {
+    let stretches = rows.chunk_by(|row, next| row.phase == next.phase).filter(|rows| rows[0].phase == Phase::NonConvex);
+    let batches = Series { label: "mean of the batch norms".into(), traces: stretches.map(<[_]>::to_vec).collect() };
+    let mean = Series { label: "norm of the mean gradient".into(), traces: vec![rows.to_vec()] };
+    [
+        Curve::new(&batches, |row| Some((row.train_loss, row.batch_norm?))),
+        Curve::new(&mean, |row| Some((row.train_loss, row.mean_norm?))),
+    ]
 }
 
 /// The train loss of every method in `rows` against the gradient passes spent, on a logarithmic
@@ -289,6 +296,17 @@ mod tests {
         let curve = Curve::new(&series, |row| Some((row.cost, row.train_loss)));
         assert_eq!(curve.swaps, [(2.0, 1.0), (5.0, 1.0)]);
         assert_eq!(curve.hand_backs, [(4.0, 1.0)]);
+    }
+
+    #[test]
+    fn the_norms_of_batches_are_drawn_where_batches_are_walked_alone() {
+        use Phase::{Convex, NonConvex};
+        let phases = [NonConvex, NonConvex, Convex, Convex, NonConvex];
+        let rows: Vec<_> = (1..).zip(phases).map(|(window, phase)| row(window, 1.0 / window as f64, phase)).collect();
+        let [batches, mean] = norms(&rows.iter().collect::<Vec<_>>());
+        assert_eq!(batches.lines, [vec![(1.0, 1.0), (0.5, 1.0)], vec![(0.2, 1.0)]]);
+        assert_eq!(mean.lines.iter().map(Vec::len).collect::<Vec<_>>(), [5]);
+        assert_eq!(mean.swaps, [(0.5, 0.5)]);
     }
 
     #[test]

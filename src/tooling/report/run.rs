@@ -24,7 +24,7 @@ pub struct TraceRow {
     pub cost: f64,
     /// At the window's end.
     pub phase: Phase,
-    /// Mean of the norms of the batches' gradients.
+    /// Mean of the norms of the batches' gradients; null in the convex phase, which computes no norm of a batch.
     pub batch_norm: Option<f64>,
     /// Norm of the mean of the window's gradients.
     pub mean_norm: Option<f64>,
