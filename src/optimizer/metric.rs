@@ -243,19 +243,20 @@ impl Moments {
         Self { parts, traces, like }
     }
 
-    /// The sum of the squared gradients over all rows; `None` of no row.
-    pub fn squared(all: &[Self]) -> Option<Tensor<1>> {
+    /// What the mean squared gradient of a tensor is raised by, from all rows, which have so many elements; `None` of no row.
+    pub fn floor(all: &[Self], elements: usize) -> Option<Tensor<1>> {
         let each = all.iter().map(|moments| Tensor::cat(moments.traces.clone(), 0).sum());
-        each.reduce(|sum, more| more.to_device(&sum.device()).cast(sum.dtype()) + sum)
+        let sum = each.reduce(|sum, more| more.to_device(&sum.device()).cast(sum.dtype()) + sum)?;
+        Some(sum.mul_scalar(FLOOR / elements as f64))
     }
 }
 
 impl Kronecker {
-    /// From moments and the mean squared gradient of all rows. Its scale means nothing: the first trial and the curvature of the
+    /// From the moments of a row and the [floor](Moments::floor). Its scale means nothing: the first trial and the curvature of the
     /// steps give one.
-    pub fn new(moments: Moments, seats: &[Seat], mean_of_all: Tensor<1>) -> Self {
+    pub fn new(moments: Moments, seats: &[Seat], floor: Tensor<1>) -> Self {
         let Moments { parts: Parts { groups, diagonals }, traces, like } = moments;
-        let floor = mean_of_all.to_device(&like.0).cast(like.1).mul_scalar(FLOOR);
+        let floor = floor.to_device(&like.0).cast(like.1);
         let mean = |trace: Tensor<1>, elements: usize| {
             (trace.div_scalar(elements as f64) + floor.clone()).clamp_min(f64::from(f32::MIN_POSITIVE))
         };
@@ -405,8 +406,8 @@ mod tests {
     fn kronecker(batches: &Tensor<2>, seats: &[Seat]) -> Kronecker {
         let moments = moments_of(batches, seats);
         let elements: usize = seats.iter().map(Seat::width).sum();
-        let squared = Moments::squared(std::slice::from_ref(&moments)).expect("one row");
-        Kronecker::new(moments, seats, squared.div_scalar(elements as f64))
+        let floor = Moments::floor(std::slice::from_ref(&moments), elements).expect("one row");
+        Kronecker::new(moments, seats, floor)
     }
 
     #[test]
@@ -472,11 +473,11 @@ mod tests {
         let (large, small) = (random([9, 24]), random([9, 5]).mul_scalar(1e-2));
         let one = kronecker(&Tensor::cat(vec![large.clone(), small.clone()], 1), &seats);
         let rows = [moments_of(&large, &seats[..1]), moments_of(&small.cast(DType::F64), &seats[1..])];
-        let mean = Moments::squared(&rows).expect("two rows").div_scalar(29.0);
+        let floor = Moments::floor(&rows, 29).expect("two rows");
         let mut starts = [0, 24].into_iter();
         for ((row, seat), width) in rows.into_iter().zip(&seats).zip([24, 5]) {
             let dtype = row.like.1;
-            let of_its_own = Kronecker::new(row, std::slice::from_ref(seat), mean.clone());
+            let of_its_own = Kronecker::new(row, std::slice::from_ref(seat), floor.clone());
             let [x, start] = [random([1, width]), Tensor::zeros([1, starts.next().expect("two")], &Device::flex())];
             let rest = Tensor::zeros([1, 29 - width - start.dims()[1]], &Device::flex());
             let whole = Tensor::cat(vec![start.clone(), x.clone(), rest], 1);

@@ -161,9 +161,9 @@ impl Whole {
             rows.push(Moments::new(row, &vectors.seats));
         }
         let elements: usize = self.vectors.iter().flat_map(|vectors| &vectors.seats).map(Seat::width).sum();
-        let mean = Moments::squared(&rows)?.div_scalar(elements as f64);
+        let floor = Moments::floor(&rows, elements)?;
         for (vectors, moments) in self.vectors.iter_mut().zip(rows) {
-            let kronecker = Kronecker::new(moments, &vectors.seats, mean.clone());
+            let kronecker = Kronecker::new(moments, &vectors.seats, floor.clone());
             vectors.metric = Some(Metric::Kronecker(Box::new(kronecker)));
         }
         Some(())
