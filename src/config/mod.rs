@@ -134,9 +134,9 @@ pub enum MetricConfig {
     #[default]
     Auto,
     /// For each tensor as an `m` by `n` matrix the inverse of `L (x) R`, of the sums of `G G'` and `G' G` over the batches'
-    /// gradients `G` at the swap and at each `metric_renewal`, damped; for a vector the inverse of its mean squared gradient, damped (Gupta, Koren and
-    /// Singer 2018; Martens and Grosse 2015, section 6.3). Two matrices of `m * m` and `n * n` a tensor, none for a side
-    /// above 2,048 or above 16 times the other.
+    /// gradients `G` at the swap and at each `metric_renewal`, damped, more with `l2`; for a vector the inverse of its mean
+    /// squared gradient, damped too (Gupta, Koren and Singer 2018; Martens and Grosse 2015, section 6.3). Two matrices of
+    /// `m * m` and `n * n` a tensor, none for a side above 2,048 or above 16 times the other.
     Kronecker,
     /// The Euclidean one: no preconditioner.
     Identity,

@@ -15,19 +15,26 @@ use super::rows::{Seat, side_by_side};
 const LONGEST_SIDE: usize = 2048;
 const LONGER_THAN_OTHER: usize = 16;
 
-/// What is added to a side whose eigenvalues are 1 in the mean; its square to the elements of a vector.
-const DAMPING: f64 = 0.3;
+/// What is added to a side whose eigenvalues are 1 in the mean; its square to the elements of a vector. The curvature of a penalty
+/// is the same in all directions and in no gradient's moments, so with one it is more.
+const DAMPING: f64 = 0.1;
+const DAMPING_WITH_PENALTY: f64 = 0.3;
 
-/// What a tensor's mean squared gradient is raised by, relative to that of all: curvature that its gradients do not show, of the
-/// penalty above all. The bias of an attention key has a gradient by rounding alone.
+/// What a tensor's mean squared gradient is raised by, relative to that of all: curvature that its gradients do not show. The bias
+/// of an attention key has a gradient by rounding alone.
 const FLOOR: f64 = 0.1;
 
-/// Steps of the coupled Newton-Schulz iteration; the first 13 take the smallest eigenvalue of the longest side, damped, to 1,
+/// Steps of the coupled Newton-Schulz iteration; the first 14 take the smallest eigenvalue of the longest side, damped, to 1,
 /// the others are quadratic.
-const STEPS: usize = 19;
+const STEPS: usize = 20;
 
 /// Elements of the sides whose roots are taken at once, of which it holds a few copies.
 const AT_ONCE: usize = 1 << 24;
+
+/// The damping of the metric of an objective with such a penalty.
+pub(super) fn damping(l2: f64) -> f64 {
+    if l2 > 0.0 { DAMPING_WITH_PENALTY } else { DAMPING }
+}
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -252,9 +259,9 @@ impl Moments {
 }
 
 impl Kronecker {
-    /// From the moments of a row and the [floor](Moments::floor). Its scale means nothing: the first trial and the curvature of the
+    /// From the moments of a row, the [floor](Moments::floor) and the [damping]. Its scale means nothing: the first trial and the curvature of the
     /// steps give one.
-    pub fn new(moments: Moments, seats: &[Seat], floor: Tensor<1>) -> Self {
+    pub fn new(moments: Moments, seats: &[Seat], floor: Tensor<1>, damping: f64) -> Self {
         let Moments { parts: Parts { groups, diagonals }, traces, like } = moments;
         let floor = floor.to_device(&like.0).cast(like.1);
         let mean = |trace: Tensor<1>, elements: usize| {
@@ -266,7 +273,7 @@ impl Kronecker {
             .zip(&mut traces)
             .map(|(group, trace)| {
                 let elements = group.matrix[0] * group.matrix[1];
-                group.roots(mean(trace, elements))
+                group.roots(mean(trace, elements), damping)
             })
             .unzip();
         let (diagonals, inverse_diagonals) = diagonals
@@ -274,7 +281,7 @@ impl Kronecker {
             .zip(traces)
             .map(|((at, squares), trace)| {
                 let mean = mean(trace, seats[at].width()).reshape([1, 1]);
-                let damped = squares + mean.mul_scalar(DAMPING * DAMPING);
+                let damped = squares + mean.mul_scalar(damping * damping);
                 let inverse = damped.clamp_min(f64::from(f32::MIN_POSITIVE)).sqrt();
                 ((at, inverse.clone().recip()), (at, inverse))
             })
@@ -310,13 +317,13 @@ impl Group {
     }
 
     /// The square roots of the metric and the inverses of them, from the moments and the means of the squared gradients.
-    fn roots(self, mean: Tensor<1>) -> (Self, Self) {
+    fn roots(self, mean: Tensor<1>, damping: f64) -> (Self, Self) {
         let Self { matrix, at, sides: [left, right] } = self;
         let [rows, columns] = matrix;
         let mean = mean.reshape([at.len(), 1, 1]);
         // The trace over a side's length is the mean of its eigenvalues.
         let roots_of = |side: Option<Tensor<3>>, other: usize| {
-            side.map(|side| roots(side / mean.clone().mul_scalar(other as f64), AT_ONCE))
+            side.map(|side| roots(side / mean.clone().mul_scalar(other as f64), damping, AT_ONCE))
         };
         let mut both = [roots_of(left, columns), roots_of(right, rows)];
         // The scale goes with one of them.
@@ -334,18 +341,18 @@ impl Group {
 }
 
 /// The square roots of symmetric matrices, damped, and their inverses, so many elements at once.
-fn roots(sides: Tensor<3>, at_once: usize) -> [Tensor<3>; 2] {
+fn roots(sides: Tensor<3>, damping: f64, at_once: usize) -> [Tensor<3>; 2] {
     let [_, length, _] = sides.dims();
     let parts = sides.split((at_once / (length * length)).max(1), 0);
-    let (roots, inverses) = parts.into_iter().map(newton_schulz).map(|[root, inverse]| (root, inverse)).unzip();
+    let (roots, inverses) = parts.into_iter().map(|sides| newton_schulz(sides, damping).into()).unzip();
     [roots, inverses].map(|parts| Tensor::cat(parts, 0))
 }
 
 /// The same by the coupled iteration of Newton and Schulz (Higham 2008, equation 6.35).
-fn newton_schulz(sides: Tensor<3>) -> [Tensor<3>; 2] {
+fn newton_schulz(sides: Tensor<3>, damping: f64) -> [Tensor<3>; 2] {
     let [count, length, _] = sides.dims();
     let unit = unit(&sides);
-    let sides = sides + unit.clone().mul_scalar(DAMPING);
+    let sides = sides + unit.clone().mul_scalar(damping);
     let size = (sides.clone() * sides.clone()).sum_dim(2).sum_dim(1).sqrt();
     let half_more = unit.clone().mul_scalar(1.5);
     let (mut root, mut inverse) = (sides / size.clone(), unit.expand([count, length, length]));
@@ -407,22 +414,24 @@ mod tests {
         let moments = moments_of(batches, seats);
         let elements: usize = seats.iter().map(Seat::width).sum();
         let floor = Moments::floor(std::slice::from_ref(&moments), elements).expect("one row");
-        Kronecker::new(moments, seats, floor)
+        Kronecker::new(moments, seats, floor, DAMPING)
     }
 
     #[test]
     fn the_roots_of_a_side_are_those_of_the_damped_matrix() {
         // From full rank to a matrix of rank one, the worst conditioned there is.
-        for rank in [40, 5, 1] {
+        for (rank, damping) in
+            [40, 5, 1].into_iter().flat_map(|rank| [DAMPING, DAMPING_WITH_PENALTY].map(|damping| (rank, damping)))
+        {
             let factor = random([40, rank]);
             let side = factor.clone().matmul(factor.transpose());
             let unit = Tensor::<2>::eye(40, &side.device());
             let mean: f64 = (side.clone() * unit.clone()).sum().into_scalar::<f64>() / 40.0;
             let side = side.div_scalar(mean);
-            let damped = side.clone() + unit.clone().mul_scalar(DAMPING);
+            let damped = side.clone() + unit.clone().mul_scalar(damping);
             // Beside others, two at once.
             let all = Tensor::cat(vec![Tensor::ones([2, 40, 40], &side.device()), side.unsqueeze()], 0);
-            let [root, inverse] = roots(all, 2 * 40 * 40).map(|all| all.narrow(0, 2, 1).reshape([40, 40]));
+            let [root, inverse] = roots(all, damping, 2 * 40 * 40).map(|all| all.narrow(0, 2, 1).reshape([40, 40]));
             assert!(differ(&root.clone().matmul(root.clone()), &damped) < 1e-4, "{rank}");
             assert!(differ(&root.matmul(inverse.clone()), &unit) < 1e-3, "{rank}");
             assert_eq!(values(&inverse), values(&inverse.clone().transpose()), "{rank}");
@@ -477,7 +486,7 @@ mod tests {
         let mut starts = [0, 24].into_iter();
         for ((row, seat), width) in rows.into_iter().zip(&seats).zip([24, 5]) {
             let dtype = row.like.1;
-            let of_its_own = Kronecker::new(row, std::slice::from_ref(seat), floor.clone());
+            let of_its_own = Kronecker::new(row, std::slice::from_ref(seat), floor.clone(), DAMPING);
             let [x, start] = [random([1, width]), Tensor::zeros([1, starts.next().expect("two")], &Device::flex())];
             let rest = Tensor::zeros([1, 29 - width - start.dims()[1]], &Device::flex());
             let whole = Tensor::cat(vec![start.clone(), x.clone(), rest], 1);

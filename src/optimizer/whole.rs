@@ -148,7 +148,7 @@ impl Whole {
 
     /// An evaluation for it has ended: make the metric of the moments of its gradients. `None` where those of a tensor are
     /// missing.
-    fn take_kronecker(&mut self, moments: Vector) -> Option<()> {
+    fn take_kronecker(&mut self, moments: Vector, damping: f64) -> Option<()> {
         let mut rows = Vec::with_capacity(self.vectors.len());
         for vectors in &mut self.vectors {
             let seats = metric::seats(&vectors.seats);
@@ -163,7 +163,7 @@ impl Whole {
         let elements: usize = self.vectors.iter().flat_map(|vectors| &vectors.seats).map(Seat::width).sum();
         let floor = Moments::floor(&rows, elements)?;
         for (vectors, moments) in self.vectors.iter_mut().zip(rows) {
-            let kronecker = Kronecker::new(moments, &vectors.seats, floor.clone());
+            let kronecker = Kronecker::new(moments, &vectors.seats, floor.clone(), damping);
             vectors.metric = Some(Metric::Kronecker(Box::new(kronecker)));
         }
         Some(())
@@ -216,7 +216,7 @@ impl Whole {
         let mut mean = self.mean(total);
         let sums = std::mem::take(&mut self.moments);
         if moments {
-            self.take_kronecker(sums)?;
+            self.take_kronecker(sums, metric::damping(l2))?;
         } else if diagonal && self.wants_roots() {
             return None;
         }
