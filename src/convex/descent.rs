@@ -123,9 +123,9 @@ pub enum Note {
         /// The difference of the two gradients' squared norms, relative to the first.
         gradient: f64,
     },
-    /// Nothing is left to gain: the gradient is zero or the number format cannot resolve the loss along the line.
+    /// Nothing is left to gain: the gradient or the loss is zero, or the number format cannot resolve the loss along the line.
     Converged {
-        /// Which of the two, in words, with numbers.
+        /// Which of them, in words, with numbers.
         reason: String,
     },
 }
@@ -559,10 +559,9 @@ impl Descent {
         self.state.base =
             Some(Base { value: evaluation.loss, gg: products.gg, slope: proposal.slope, squared_length, steepest });
         // At a renewal it was looked for at the point before, which is this one.
-        let renewing = self.is_renewing();
         let mut next = if products.gg == 0.0 {
             self.rest("the gradient is zero".into(), notes)
-        } else if let Some(end) = if renewing { None } else { self.stalled(evaluation, notes) } {
+        } else if let Some(end) = if self.is_renewing() { None } else { self.stalled(evaluation, notes) } {
             end
         } else {
             self.search(proposal.step, notes)

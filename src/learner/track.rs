@@ -62,7 +62,7 @@ impl ConvexitySwitching {
 
 impl<O: Send + 'static> TrackedLoader<O> {
     /// Serve another loader in the convex phase, over the same data in larger batches or over a fixed part of it.
-    /// With fewer than four batches the metric `auto` is not made of their gradients.
+    /// With fewer than four batches, or five without `attach`, the metric `auto` is not made of their gradients.
     pub fn convex(self: Arc<Self>, loader: Arc<dyn DataLoader<O>>) -> Arc<Self> {
         self.switching.room().feed.two_loaders = true;
         Arc::new(Self { convex: Some(loader), ..Self::clone(&self) })

@@ -252,15 +252,16 @@ impl Moments {
 
     /// What the mean squared gradient of a tensor is raised by, from all rows, which have so many elements; `None` of no row.
     pub fn floor(all: &[Self], elements: usize) -> Option<Tensor<1>> {
-        let each = all.iter().map(|moments| Tensor::cat(moments.traces.clone(), 0).sum());
-        let sum = each.reduce(|sum, more| more.to_device(&sum.device()).cast(sum.dtype()) + sum)?;
+        // In a type that every device has.
+        let each = all.iter().map(|moments| Tensor::cat(moments.traces.clone(), 0).sum().cast(DType::F32));
+        let sum = each.reduce(|sum, more| more.to_device(&sum.device()) + sum)?;
         Some(sum.mul_scalar(FLOOR / elements as f64))
     }
 }
 
 impl Kronecker {
-    /// From the moments of a row, the [floor](Moments::floor) and the [damping]. Its scale means nothing: the first trial and the curvature of the
-    /// steps give one.
+    /// From the moments of a row, the [floor](Moments::floor) and the [damping]. Its scale means nothing: the first trial and the
+    /// curvature of the steps give one.
     pub fn new(moments: Moments, seats: &[Seat], floor: Tensor<1>, damping: f64) -> Self {
         let Moments { parts: Parts { groups, diagonals }, traces, like } = moments;
         let floor = floor.to_device(&like.0).cast(like.1);
@@ -473,6 +474,11 @@ mod tests {
         }
         let back = metric.inverse_root(metric.root(x.clone())).expect("it is new");
         assert!(differ(&back, &x) < 1e-3);
+    }
+
+    #[test]
+    fn an_objective_with_a_penalty_has_a_metric_that_is_damped_more() {
+        assert_eq!([0.0, 1e-6].map(damping), [DAMPING, DAMPING_WITH_PENALTY]);
     }
 
     #[test]

@@ -269,7 +269,7 @@ impl Vectors {
     }
 
     /// The metric leads into its coordinates and not back any more.
-    pub fn forget_inverses(&mut self) {
+    fn forget_inverses(&mut self) {
         if let Some(Metric::Kronecker(kronecker)) = &mut self.metric {
             kronecker.forget_inverses();
         }

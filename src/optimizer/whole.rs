@@ -273,11 +273,6 @@ impl Whole {
         }
     }
 
-    /// No way to a point given in parameters is wanted any more.
-    pub fn forget_inverses(&mut self) {
-        self.vectors.iter_mut().for_each(Vectors::forget_inverses);
-    }
-
     /// Where a tensor stands after a move by `step`; `root` is that of its metric where it has just brought one.
     pub fn point(&mut self, slot: usize, step: f64, root: Option<&Tensor<2>>) -> Option<Tensor<2>> {
         self.vectors.iter_mut().find_map(|vectors| {

@@ -165,6 +165,29 @@ fn a_gradient_that_climbs_above_its_old_peak_sends_training_back_to_the_inner_op
 }
 
 #[test]
+fn where_a_phase_ends_no_restart_is_told_that_never_comes() {
+    let json = json!({
+        "window": 6,
+        "detector": swap_at(40),
+        "direction": { "kind": "conjugate_gradient", "restart_every": 1 },
+    });
+    let switching = config(json).init().expect("valid");
+    let (whole, mut net) = (all(60), Net::new(8, 1));
+    for _ in 0..600 {
+        (net, _) = switching.step_with(1e-2, net, objective(&whole));
+    }
+    let costs = |of: fn(&EventKind) -> bool| -> Vec<f64> {
+        switching.events().iter().filter(|event| of(&event.kind)).map(|event| event.cost).collect()
+    };
+    let stalls =
+        |kind: &EventKind| matches!(kind, EventKind::HandBack { reason, .. } if reason.starts_with("the loss fell"));
+    let backs = costs(stalls);
+    let restarts = costs(|kind| matches!(kind, EventKind::Restart { .. }));
+    assert!(!backs.is_empty() && restarts.len() > 3, "{:?}", switching.events());
+    assert!(backs.iter().all(|back| !restarts.contains(back)), "{:?}", switching.events());
+}
+
+#[test]
 fn the_plain_drop_in_is_left_at_the_accepted_point_by_a_gradient_that_climbs() {
     // An evaluation is one pass, and what follows from it is done in the next: of a hand-back at an accepted point, nothing.
     let json = json!({ "window": 1, "detector": swap_at(40), "safe_resort": { "stall_gain": 0.0 } });

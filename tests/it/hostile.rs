@@ -251,7 +251,9 @@ impl Model {
 fn passes(switching: &ConvexitySwitching, mode: Mode, poisons: &[Poison]) -> Vec<Moment> {
     let plain = loader(60, 16);
     let train: std::sync::Arc<dyn DataLoader<Batch>> = match mode {
-        Mode::Track | Mode::AttachAndTrack => switching.track(plain),
+        // So that four batches are left for an evaluation, of whose gradients the metric is made.
+        Mode::Track => switching.track(loader(60, 12)),
+        Mode::AttachAndTrack => switching.track(plain),
         _ => plain,
     };
     let net = Net::new(4, SEED);

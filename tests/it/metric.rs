@@ -64,16 +64,20 @@ fn a_metric_made_anew_is_made_at_the_accepted_point_and_the_descent_goes_on_from
 }
 
 #[test]
-fn a_loader_without_attach_spends_no_batch_on_a_renewal_and_renews_no_more_often_for_it() {
-    let json =
-        json!({ "detector": swap_at(3), "start": "last", "evaluation": { "check": false }, "metric_renewal": 4.0 });
+fn a_plain_drop_in_spends_no_batch_on_a_renewal_and_renews_no_more_often_for_it() {
+    let json = json!({
+        "window": 4,
+        "detector": swap_at(3),
+        "start": "last",
+        "evaluation": { "check": false },
+        "metric_renewal": 4.0,
+    });
     let switching = config(json).init().expect("valid");
-    let mut optim: ModuleOptimizer = switching.clone().into();
-    let (train, mut net) = (switching.track(loader(80, 16)), Net::new(8, 1));
-    for _ in 0..40 {
-        for batch in train.iter().map(Result::unwrap) {
-            net = optim.step(1e-2, net.clone(), objective(&batch)(&net).1);
-        }
+    let reports = switching.reports();
+    let (mut optim, mut net): (ModuleOptimizer, _) = (switching.clone().into(), Net::new(8, 1));
+    let batches: Vec<Batch> = loader(64, 16).iter().map(Result::unwrap).collect();
+    for batch in batches.iter().cycle().take(160) {
+        net = optim.step(1e-2, net.clone(), objective(batch)(&net).1);
     }
     let renewal = |event: &Event| match event.kind {
         EventKind::Restart { reason: RestartReason::Renewal { .. } } => Some(event.cost),
@@ -83,6 +87,11 @@ fn a_loader_without_attach_spends_no_batch_on_a_renewal_and_renews_no_more_often
     assert!(renewals.len() >= 3, "{:?}", switching.events());
     // One evaluation for the metric, then four units.
     assert!(renewals.windows(2).all(|pair| pair[1] - pair[0] > 4.9), "{renewals:?}");
+    // Four batches, where one behind a move takes five.
+    let costs: Vec<f64> = reports.try_iter().map(|report| report.observation.cost).collect();
+    let behind = |renewal: &f64| costs.iter().find(|cost| *cost > renewal).map(|cost| cost - renewal);
+    let behind: Vec<f64> = renewals.iter().filter_map(behind).collect();
+    assert!(behind.len() >= 3 && behind.iter().all(|cost| (cost - 1.0).abs() < 1e-9), "{behind:?}");
 }
 
 #[test]

@@ -211,7 +211,7 @@ fn a_run_that_thaws_an_earlier_layer_resumes_bit_for_bit_from_every_epoch() {
     let json = json!({ "detector": swap_at(4), "start": "last", "safe_resort": { "enabled": false } });
     let start = || {
         let switching = config(json.clone()).init().expect("valid");
-        let train = switching.track(loader(60, 16));
+        let train = switching.track(loader(60, 12));
         (switching.clone(), train, ModuleOptimizer::from(switching))
     };
     for attached in [true, false] {

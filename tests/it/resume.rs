@@ -53,7 +53,9 @@ fn train(dir: &Path, json: &Value, touch: Touch, from: Option<usize>) -> (End, C
     let plain = loader(60, 16);
     let loader: std::sync::Arc<dyn DataLoader<Batch>> = match touch {
         Touch::Neither => plain,
-        _ => switching.track(plain),
+        // So that four batches are left for an evaluation, of whose gradients the metric is made.
+        Touch::Track => switching.track(loader(60, 12)),
+        Touch::AttachAndTrack => switching.track(plain),
     };
     let end = match touch {
         Touch::AttachAndTrack => launch(dir, switching.attach(Net::new(6, 1)), &switching, loader, from, EPOCHS),

@@ -246,7 +246,9 @@ fn learn(drawn: &Drawn, dir: &Path, from: Option<usize>, to: usize) -> (String, 
     let plain = loader(60, 16);
     let train: Arc<dyn DataLoader<Batch>> = match drawn.touch {
         Touch::Neither => plain,
-        _ => switching.track(plain),
+        // So that four batches are left for an evaluation, of whose gradients the metric is made.
+        Touch::Track => switching.track(loader(60, 12)),
+        Touch::AttachAndTrack => switching.track(plain),
     };
     let end = match drawn.touch {
         Touch::AttachAndTrack => launch(dir, switching.attach(Flagged::new(1)), &switching, train, from, to),

@@ -900,7 +900,8 @@ impl Room {
     /// Whether a move takes the first batch of an epoch and the evaluation behind it goes over the rest. For all to be of one
     /// function, those with nothing to move are without that batch too.
     fn skips_first(&self) -> bool {
-        self.feed.tracked && !self.feed.attached && self.parts.evaluation_batches.is_none()
+        let feed = &self.feed;
+        feed.tracked && !feed.attached && !feed.own && self.parts.evaluation_batches.is_none()
     }
 
     /// A norm that is no number or too large says nothing.
@@ -963,9 +964,10 @@ impl Room {
         if self.parts.resort.is_some() && next.commit.is_some_and(|step| step > 0.0) && norm > peak {
             let reason = format!("the gradient's norm is {norm:.3e} and has climbed above its old peak, {peak:.3e}");
             next = Move { step: 0.0, outcome: Outcome::HandBack { reason }, ..next };
-            // Nothing begins anew.
-            notes.retain(|note| !matches!(note, Note::Restart(_)));
         }
+        let leaves = matches!(next.outcome, Outcome::HandBack { .. });
+        // Nothing begins anew then.
+        notes.retain(|note| !(leaves && matches!(note, Note::Restart(_))));
         notes.into_iter().for_each(|note| self.note(note));
         if self.returns() {
             // The way back brings batch gradients of its own, and all are copied again at its end.
@@ -976,14 +978,12 @@ impl Room {
         self.release(base);
         let observation = self.observation(norm, norm, loss);
         self.report(observation, step_length, next.commit.is_some() && !self.returns());
-        let leaves = matches!(next.outcome, Outcome::HandBack { .. });
         let stays = next.commit.is_none() && next.direction.is_none() && next.step == step && !leaves;
         // Where a pass is a batch, none is spent on going to where the parameters stand.
         let there = next.outcome == Outcome::Renew && !self.feed.attached && !self.feed.own;
-        match self.skips_first() {
-            false if stays => self.whole.forget_inverses(),
-            false if there => self.whole.apply(&next, evaluated),
-            _ => self.go(next, evaluated),
+        match (stays || there) && !self.skips_first() {
+            true => self.whole.apply(&next, evaluated),
+            false => self.go(next, evaluated),
         }
     }
 
