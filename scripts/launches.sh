@@ -12,6 +12,6 @@ cd "$(dirname "$0")/.."
 command -v gdb >/dev/null || { echo "launches: needs gdb (Debian's package gdb)" >&2; exit 1; }
 exports=$(scripts/libtorch.sh)
 eval "$exports"
-binary=$(cargo build --release --features cli,tch --bench launches --message-format json |
+binary=$(cargo build --release --features "${FEATURES:-cli,tch}" --bench launches --message-format json |
   sed -n 's/.*"executable":"\([^"]*launches[^"]*\)".*/\1/p')
 exec python3 scripts/launches.py "$binary"

@@ -3,8 +3,10 @@
 //! Of two matrices the one with fewer rows comes first: both forms read the other once for each of its rows at most, and MKL
 //! takes one and a half times as long or more for the other order.
 //!
-//! A matrix product is the fastest way to both, but Burn's own CUDA backend computes one of f32 from numbers rounded to 11
-//! binary digits (TensorFloat-32), too few for a line search. There they are sums of elementwise products.
+//! A matrix product is the fastest way to both, but not on Burn's own GPU backends (CubeCL): that of two rows is computed by one
+//! thread there, and one of more, on CUDA, from numbers rounded to 11 binary digits (TensorFloat-32), too few for a line search, or
+//! not, as its tuning by time has it. There they are sums of elementwise products, as they are on any other device whose matrix
+//! product has fewer digits than f32.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -15,7 +17,7 @@ const AT_ONCE: usize = 1 << 25;
 
 /// Inner products of the rows of two matrices, as one vector, row by row of the first.
 pub(super) fn products(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<1> {
-    match is_exact(a) {
+    match multiplies(a) {
         true => by_product(a, b),
         false => by_sums(a, b, AT_ONCE),
     }
@@ -60,7 +62,7 @@ pub(super) fn squared_norm(row: &Tensor<2>) -> Tensor<1> {
 
 /// The sum of rows, each times its factor, the factors `[1, m]`.
 pub(super) fn combination(factors: Tensor<2>, rows: Tensor<2>) -> Tensor<2> {
-    match is_exact(&rows) {
+    match multiplies(&rows) {
         true => factors.matmul(rows),
         false => combination_by_sums(factors, rows),
     }
@@ -70,23 +72,21 @@ fn combination_by_sums(factors: Tensor<2>, rows: Tensor<2>) -> Tensor<2> {
     (rows * factors.transpose()).sum_dim(0)
 }
 
-/// Whether a matrix product of this element type on this device has all its digits: tried once, with one read-back.
-fn is_exact(like: &Tensor<2>) -> bool {
-    static TRIED: Mutex<Vec<(Device, bool)>> = Mutex::new(Vec::new());
-    if like.dtype() != DType::F32 {
-        return true;
+/// Whether a matrix product is the way on this device: asked once of each device and element type, with one read-back at most.
+fn multiplies(like: &Tensor<2>) -> bool {
+    static ASKED: Mutex<Vec<(Device, DType, bool)>> = Mutex::new(Vec::new());
+    let (device, dtype) = (like.device(), like.dtype());
+    let mut asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((.., answer)) = asked.iter().find(|(known, of, _)| (known, *of) == (&device, dtype)) {
+        return *answer;
     }
-    let device = like.device();
-    let known = |tried: &[(Device, bool)]| tried.iter().find(|(known, _)| *known == device).map(|(_, exact)| *exact);
-    if let Some(exact) = known(&TRIED.lock().unwrap_or_else(PoisonError::into_inner)) {
-        return exact;
+    // CubeCL alone reports the pools of its memory.
+    let answer = device.memory_pool_report().is_none() && (dtype != DType::F32 || keeps_digits(&device));
+    if !answer {
+        log::info!("inner products are sums of elementwise products on {device:?}, in place of matrix products");
     }
-    let exact = keeps_digits(&device);
-    if !exact {
-        log::info!("a matrix product on {device:?} has fewer digits than f32: inner products are sums there");
-    }
-    TRIED.lock().unwrap_or_else(PoisonError::into_inner).push((device, exact));
-    exact
+    asked.push((device, dtype, answer));
+    answer
 }
 
 /// Whether 1 + 2^-12, which takes 13 binary digits, is left as it is by a product of one row and by one of several.

@@ -226,7 +226,7 @@ fn splitting_a_tensor_leaves_the_trajectory_unchanged_but_for_rounding() {
 }
 
 #[test]
-fn reordering_the_fields_leaves_the_trajectory_unchanged_but_for_the_order_of_a_sum_in_f64() {
+fn reordering_the_fields_leaves_the_trajectory_unchanged_but_for_rounding() {
     for mut method in methods() {
         if method["direction"]["kind"] == "l_bfgs" {
             // The rounding of losses would be magnified in the pairs.
@@ -249,7 +249,7 @@ fn reordering_the_fields_leaves_the_trajectory_unchanged_but_for_the_order_of_a_
             *point = [fifth, sixth, ninth].concat();
         }
         let distance = distance(&plain, &other);
-        assert!(distance < 1e-5, "{method}: {distance}");
+        assert!(distance < 1e-4, "{method}: {distance}");
     }
 }
 
