@@ -33,9 +33,9 @@ def output(*command):
         return None
 
 
-def run(program, *args, device=None, **more):
-    """Exit code, seconds and output of one of the programs, with more variables of the environment."""
-    env = {**ENV, "OVERHEAD_MODELS": MODELS, **({"BURN_CONVEXITY_DEVICE": device} if device else {}), **more}
+def run(program, *args, device=None):
+    """Exit code, seconds and output of one of the programs."""
+    env = {**ENV, "OVERHEAD_MODELS": MODELS, **({"BURN_CONVEXITY_DEVICE": device} if device else {})}
     start = time.monotonic()
     try:
         done = subprocess.run([HERE / program, *args], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -47,8 +47,7 @@ def run(program, *args, device=None, **more):
 
 
 def tests(device):
-    # Many tests compare bits, and which kernels Burn fuses depends on what ran before. The other programs run with fusion.
-    result, text = run("it", device=device, BURN_FUSION_MAX_EXPLORATIONS="0")
+    result, text = run("it", device=device)
     ends = lambda word: sorted(set(re.findall(rf"^test (\S+) \.\.\. {word}$", text, re.MULTILINE)))
     result |= {"passed": len(ends("ok")), "failed": ends("FAILED")}
     return result, text

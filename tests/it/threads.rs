@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use burn::optim::{AdamConfig, ModuleOptimizer, SgdConfig};
 use burn_convexity::{Attached, ConvexitySwitching, ConvexitySwitchingConfig, SwitchingMetrics, TrackedLoader};
 use serde_json::json;
 
@@ -55,6 +56,28 @@ fn an_own_loop_may_go_from_thread_to_thread() {
     }
     let bits: Vec<u32> = values(&net).into_iter().map(f32::to_bits).collect();
     assert_eq!((bits, format!("{:?} {:?}", moved.counters(), moved.events())), whole);
+}
+
+/// The control of the test above: where this fails, that does for the same reason, which is Burn's.
+#[test]
+fn burn_s_own_optimizers_may_go_from_thread_to_thread() {
+    let batch = all(60);
+    let train = |mut optim: ModuleOptimizer, moves: bool| {
+        let mut net = Net::new(8, 1);
+        for _ in 0..6 {
+            let batch = batch.clone();
+            let step = move || {
+                let grads = objective(&batch)(&net).1;
+                (optim.step(1e-2, net, grads), optim)
+            };
+            (net, optim) = if moves { std::thread::spawn(step).join().expect("no panic") } else { step() };
+        }
+        values(&net)
+    };
+    let optims: [fn() -> ModuleOptimizer; 2] = [|| SgdConfig::new().init(), || AdamConfig::new().init()];
+    for optim in optims {
+        assert_eq!(train(optim(), true), train(optim(), false));
+    }
 }
 
 #[test]
