@@ -4,6 +4,7 @@
 # their difference has neither start nor end. Views of a tensor launch nothing and are not counted.
 #
 #     scripts/launches.sh
+#     FEATURES=cli,tch,ndarray scripts/launches.sh     # where Burn is built with these already
 #
 # The counts are the same on a CUDA device, where each costs some microseconds and each read-back waits for the device. Ends
 # with an error where a count is over its limit.

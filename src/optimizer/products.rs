@@ -3,8 +3,8 @@
 //! Of two matrices the one with fewer rows comes first: both forms read the other once for each of its rows at most, and MKL
 //! takes one and a half times as long or more for the other order.
 //!
-//! A matrix product is the fastest way to both, but not on Burn's own GPU backends (CubeCL): that of two rows is computed by one
-//! thread there, and one of more, on CUDA, from numbers rounded to 11 binary digits (TensorFloat-32), too few for a line search, or
+//! A matrix product is the fastest way to both, but not on Burn's own GPU backends (CubeCL): that of two vectors is computed by one
+//! thread there, and that of matrices, on CUDA, from numbers rounded to 11 binary digits (TensorFloat-32), too few for a line search, or
 //! not, as its tuning by time has it. There they are sums of elementwise products, as they are on any other device whose matrix
 //! product has fewer digits than f32.
 
