@@ -192,11 +192,7 @@ for part in $parts; do
       echo
     done
   elif [ "$part" = alternatives ]; then
-    # Each beside the defaults of the part `digits`.
-    for config in inner no_batch_gradients no_function_values last slope_5 identity peak conjugate_gradient; do
-      report runs/digits/ce-? runs/digits/mse-? runs/alternatives/*"-$config-"?
-      echo
-    done
+    report runs/digits/ce-? runs/digits/mse-? runs/alternatives/*
   elif [ "$part" = renewal ]; then
     report runs/digits/l2-? runs/digits/mse-l2-? runs/renewal/*
   elif [ "$part" = summary ]; then

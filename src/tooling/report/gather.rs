@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::ReportError;
 use super::run::{Method, Summary, TraceRow};
+use crate::config::ConvexitySwitchingConfig;
 
 /// A finished run, read back.
 pub struct Run {
@@ -149,53 +150,74 @@ pub fn families(runs: Vec<Run>) -> Vec<Family> {
     families
 }
 
-/// In as few words as it takes, what is particular to each: of objects of several kinds only the kinds.
+/// In as few words as it takes, what is particular to each: all that is not as by default, but for what is so in every one.
 fn distinguish(variants: &[&Value]) -> Vec<String> {
-    fn walk(variants: &[Option<&Value>], path: &str, found: &mut [Vec<String>]) {
-        if variants.windows(2).all(|pair| pair[0] == pair[1]) {
-            return;
-        }
-        let lists: Option<Vec<_>> = variants.iter().map(|variant| variant.and_then(Value::as_array)).collect();
-        if let Some(lists) = lists.filter(|lists| lists.windows(2).all(|pair| pair[0].len() == pair[1].len())) {
-            for at in 0..lists[0].len() {
-                let elements: Vec<_> = lists.iter().map(|list| list.get(at)).collect();
-                // An element of one kind goes by it: `loss_slope.rate`, not `detector.of.1.rate`.
-                let kinds: Vec<_> =
-                    elements.iter().map(|element| element.and_then(|element| element.get("kind")?.as_str())).collect();
-                let kind = kinds[0].filter(|kind| kinds.iter().all(|other| *other == Some(kind)));
-                walk(&elements, &kind.map_or_else(|| format!("{path}.{at}"), str::to_owned), found);
+    let base = json!({ "config": ConvexitySwitchingConfig::default() });
+    let of_each = variants.iter().map(|variant| {
+        let mut found = vec![];
+        differences(variant, Some(&base), "", "", &mut found);
+        found
+    });
+    let found: Vec<Vec<String>> = of_each.collect();
+    let in_all = |word: &&String| found.iter().all(|words| words.contains(word));
+    let particular = |words: &Vec<String>| words.iter().filter(|word| !in_all(word)).cloned().collect::<Vec<_>>();
+    found.iter().map(|words| particular(words).join(", ")).collect()
+}
+
+/// Every value that is not that of `base`, by its path and with the key of the configuration that it is under. An object of another
+/// kind goes by the kind, and by what is not as by default there.
+fn differences(value: &Value, base: Option<&Value>, key: &str, path: &str, found: &mut Vec<String>) {
+    match value {
+        _ if base == Some(value) => {}
+        Value::Object(fields) => {
+            let of_its_kind = kind_of(value).filter(|kind| base.and_then(kind_of) != Some(kind)).map(|kind| {
+                found.push(format!("{path} {kind}"));
+                defaults(key, kind)
+            });
+            let base = of_its_kind.as_ref().or(base);
+            let in_base = base.and_then(Value::as_object).into_iter().flatten();
+            for name in fields.keys().chain(in_base.map(|(name, _)| name)).collect::<BTreeSet<_>>() {
+                let path = if path.is_empty() || path == "config" { name } else { &format!("{path}.{name}") };
+                let key = if key == "config" || key.is_empty() { name } else { key };
+                match fields.get(name) {
+                    Some(value) => differences(value, base.and_then(|base| base.get(name)), key, path, found),
+                    None => found.push(format!("{path} none")),
+                }
             }
-            return;
         }
-        let objects: Option<Vec<_>> = variants.iter().map(|variant| variant.and_then(Value::as_object)).collect();
-        let Some(objects) = objects else {
-            for (found, variant) in found.iter_mut().zip(variants) {
-                let value = variant.map_or("none".into(), |value| match (kinds_of(value), value) {
-                    (Some(kinds), _) => kinds.join(" + "),
-                    (None, Value::String(text)) => text.clone(),
-                    (None, other) => other.to_string(),
-                });
-                found.push(format!("{path} {value}"));
+        Value::Array(parts) if kinds_of(parts).is_some() => {
+            let kinds = kinds_of(parts).unwrap_or_default();
+            let alike = base.and_then(Value::as_array).filter(|base| kinds_of(base).as_ref() == Some(&kinds));
+            if alike.is_none() {
+                found.push(format!("{path} {}", kinds.join(" + ")));
             }
-            return;
-        };
-        let kinds: Vec<_> = objects.iter().map(|object| object.get("kind")).collect();
-        if kinds.windows(2).any(|pair| pair[0] != pair[1]) {
-            return walk(&kinds, path, found);
+            for (at, (part, kind)) in parts.iter().zip(kinds).enumerate() {
+                let base = alike.map_or_else(|| defaults(key, kind), |base| base[at].clone());
+                // By its kind: `loss_slope.rate`, not `detector.of.1.rate`.
+                differences(part, Some(&base), key, kind, found);
+            }
         }
-        for key in objects.iter().flat_map(|object| object.keys()).collect::<BTreeSet<_>>() {
-            let path = if path.is_empty() || path == "config" { key.clone() } else { format!("{path}.{key}") };
-            walk(&objects.iter().map(|object| object.get(key)).collect::<Vec<_>>(), &path, found);
-        }
+        Value::String(text) => found.push(format!("{path} {text}")),
+        other => found.push(format!("{path} {other}")),
     }
-    let mut found = vec![vec![]; variants.len()];
-    walk(&variants.iter().copied().map(Some).collect::<Vec<_>>(), "", &mut found);
-    found.into_iter().map(|words| words.join(", ")).collect()
+}
+
+fn kind_of(value: &Value) -> Option<&str> {
+    value.get("kind")?.as_str()
 }
 
 /// The kinds of the parts a list is made of.
-fn kinds_of(list: &Value) -> Option<Vec<&str>> {
-    list.as_array()?.iter().map(|part| part["kind"].as_str()).collect()
+fn kinds_of(parts: &[Value]) -> Option<Vec<&str>> {
+    parts.iter().map(kind_of).collect()
+}
+
+/// What an object of this kind is by default under this key of the configuration; its kind alone where it has keys without
+/// a default, or is of no known kind.
+fn defaults(key: &str, kind: &str) -> Value {
+    let kind = json!({ "kind": kind });
+    let config = serde_json::from_value::<ConvexitySwitchingConfig>(json!({ key: kind }));
+    let config = config.ok().and_then(|config| serde_json::to_value(config).ok());
+    config.and_then(|mut config| config.get_mut(key).map(Value::take)).unwrap_or(kind)
 }
 
 /// The numbers by which a method is judged.

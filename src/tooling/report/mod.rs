@@ -260,6 +260,8 @@ mod tests {
     use serde_json::{Value, json};
     use tempfile::TempDir;
 
+    use crate::config::ConvexitySwitchingConfig;
+
     /// A method that ended with this loss, and as many windows as its cost.
     fn method(name: &str, train_loss: f64, valid_accuracy: f64, cost: f64) -> Method {
         Method {
@@ -325,8 +327,9 @@ mod tests {
     #[test]
     fn runs_that_differ_in_the_seed_alone_are_one_experiment() {
         let root = tempfile::tempdir().unwrap();
-        let l_bfgs = || json!({ "direction": { "kind": "l_bfgs", "memory": 100 }, "metric": "inner" });
-        let cg = json!({ "direction": { "kind": "conjugate_gradient", "beta": "dai_yuan" }, "metric": "inner" });
+        let l_bfgs = || complete(json!({ "direction": { "kind": "l_bfgs", "memory": 50 }, "metric": "inner" }));
+        let cg =
+            complete(json!({ "direction": { "kind": "conjugate_gradient", "beta": "dai_yuan" }, "metric": "inner" }));
         let folders = [
             run(&root, "b", 1, l_bfgs(), 3e-3),
             run(&root, "cg", 0, cg, 0.5),
@@ -339,9 +342,9 @@ mod tests {
         let seeds = |at: usize| experiments[at].runs.iter().map(|run| run.summary.seed).collect::<Vec<_>>();
         assert_eq!([seeds(0), seeds(1), seeds(2)], [vec![0, 1], vec![0], vec![0]]);
         let folder = |name: &str| root.path().join(name).display().to_string();
-        assert_eq!(experiments[0].label, format!("direction l_bfgs, {}", folder("a")));
-        assert_eq!(experiments[1].label, "direction conjugate_gradient");
-        assert_eq!(experiments[2].label, format!("direction l_bfgs, {}", folder("again")));
+        assert_eq!(experiments[0].label, format!("direction.memory 50, {}", folder("a")));
+        assert_eq!(experiments[1].label, "direction conjugate_gradient, direction.beta dai_yuan");
+        assert_eq!(experiments[2].label, format!("direction.memory 50, {}", folder("again")));
 
         let lines = experiments[0].lines();
         let loss = lines[1].spread(|method| method.train_loss).unwrap();
@@ -352,34 +355,47 @@ mod tests {
         assert_eq!(lines[0].loss_at(4.0).unwrap().mean, 0.01);
     }
 
-    #[test]
-    fn what_differs_within_a_list_is_named_by_the_kind_it_is_in() {
+    /// As `summary.json` has it: with every key.
+    fn complete(config: Value) -> Value {
+        json!(serde_json::from_value::<ConvexitySwitchingConfig>(config).unwrap())
+    }
+
+    fn labels<const N: usize>(configs: [Value; N]) -> Vec<String> {
         let root = tempfile::tempdir().unwrap();
-        let slope =
-            |rate: f64| json!({ "detector": { "kind": "all", "of": [{ "kind": "loss_slope", "rate": rate }] } });
-        let folders = [run(&root, "a", 0, slope(0.05), 1e-3), run(&root, "b", 0, slope(0.03), 1e-3)];
-        let families = families(folders.iter().map(|folder| Run::load(folder).unwrap()).collect());
-        let labels: Vec<_> = families[0].experiments.iter().map(|experiment| experiment.label.as_str()).collect();
-        assert_eq!(labels, ["loss_slope.rate 0.05", "loss_slope.rate 0.03"]);
+        let run =
+            |(at, config): (usize, &Value)| Run::load(&run(&root, &at.to_string(), 0, complete(config.clone()), 1e-3));
+        let runs = configs.iter().enumerate().map(|run_of| run(run_of).unwrap()).collect();
+        families(runs).remove(0).experiments.into_iter().map(|experiment| experiment.label).collect()
     }
 
     #[test]
-    fn lists_of_other_parts_are_named_by_their_kinds() {
-        let root = tempfile::tempdir().unwrap();
+    fn an_experiment_is_named_by_what_is_not_as_by_default_and_not_in_all() {
+        let inner = json!({ "metric": "inner", "l2": 1e-4 });
+        let cg = json!({ "direction": { "kind": "conjugate_gradient" }, "line_search": { "kind": "hager_zhang", "sigma": 0.3 }, "l2": 1e-4 });
+        assert_eq!(
+            labels([json!({ "l2": 1e-4 }), inner, cg]),
+            ["", "metric inner", "direction conjugate_gradient, line_search.sigma 0.3"]
+        );
+        // Of a kind that has no defaults.
+        let at = |window: u64| json!({ "detector": { "kind": "at_window", "window": window } });
+        assert_eq!(labels([json!({}), at(30)]), ["", "detector at_window, detector.window 30"]);
+        assert_eq!(labels([at(30), at(50)]), ["detector.window 30", "detector.window 50"]);
+    }
+
+    #[test]
+    fn what_differs_within_a_list_is_named_by_the_kind_it_is_in() {
         let all = |of: Value| json!({ "detector": { "kind": "all", "of": of } });
-        let (one, two) =
-            (json!([{ "kind": "never" }]), json!([{ "kind": "never" }, { "kind": "loss_slope", "rate": 1 }]));
-        // As many, of which one is another.
-        let three = json!([{ "kind": "never" }, { "kind": "loss_plateau" }]);
-        for (other, expected) in [
-            (one, ["detector.of never", "detector.of never + loss_slope"]),
-            (three, ["detector.of.1 loss_plateau", "detector.of.1 loss_slope"]),
-        ] {
-            let folders = [run(&root, "a", 0, all(other), 1e-3), run(&root, "b", 0, all(two.clone()), 1e-3)];
-            let families = families(folders.iter().map(|folder| Run::load(folder).unwrap()).collect());
-            let labels: Vec<_> = families[0].experiments.iter().map(|experiment| experiment.label.as_str()).collect();
-            assert_eq!(labels, expected);
-        }
+        let slope = |rate: f64| json!({ "kind": "loss_slope", "rate": rate });
+        assert_eq!(
+            labels([all(json!([slope(0.05)])), all(json!([slope(0.03)]))]),
+            ["loss_slope.rate 0.05", "loss_slope.rate 0.03"]
+        );
+        let default = |rate: f64| json!([{ "kind": "gradient_norm_peak" }, slope(rate), { "kind": "loss_level" }]);
+        assert_eq!(labels([all(default(0.1)), all(default(0.05))]), ["", "loss_slope.rate 0.05"]);
+        assert_eq!(
+            labels([all(json!([{ "kind": "never" }])), all(json!([{ "kind": "never" }, slope(1.0)]))]),
+            ["detector.of never", "detector.of never + loss_slope, loss_slope.rate 1.0"]
+        );
     }
 
     #[test]
