@@ -200,7 +200,7 @@ impl Summary {
         }
     }
 
-    /// The methods side by side, for a terminal.
+    /// The methods side by side, for a terminal, and below them why they swapped.
     pub fn table(&self) -> String {
         let header = [
             "method",
@@ -226,12 +226,16 @@ impl Summary {
                 format!("{:.4}", method.valid_loss),
                 format!("{:.4}", method.valid_accuracy),
                 method.cost_to_adam.map_or("-".into(), |cost| format!("{cost:.1}")),
-                method.swap.as_ref().map_or("-".into(), |swap| {
-                    format!("window {}, cost {:.1}: {}", swap.window, swap.cost, swap.reason)
-                }),
+                method
+                    .swap
+                    .as_ref()
+                    .map_or("-".into(), |swap| format!("window {}, cost {:.1}", swap.window, swap.cost)),
             ]
         }));
-        align(&rows)
+        let why = self.methods.iter().filter_map(|method| {
+            Some(format!("\n{}, why it swapped: {}\n", method.name.replace('_', " "), method.swap.as_ref()?.reason))
+        });
+        align(&rows) + &why.collect::<String>()
     }
 }
 
@@ -374,11 +378,12 @@ mod tests {
     fn the_table_aligns_its_columns() {
         let table = summary().table();
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines.len(), 5);
+        assert_eq!(lines.len(), 7);
         let end = |line: &str, word: &str| line.find(word).unwrap() + word.len();
         assert_eq!(end(lines[0], "train loss"), end(lines[2], "1.00e-9"));
         assert_eq!(end(lines[0], "train loss"), end(lines[4], "2.00e-3"));
-        assert!(lines[2].ends_with("window 1, cost 1.0: norm fell to 0.89 of its peak"));
+        assert!(lines[2].ends_with("window 1, cost 1.0"));
         assert!(lines[3].ends_with('-'));
+        assert_eq!(lines[6], "convexity switching, why it swapped: norm fell to 0.89 of its peak");
     }
 }
