@@ -9,16 +9,40 @@
 //! Adam until the norm is past its peak and, by default, the loss is flat; then L-BFGS, or nonlinear conjugate gradients, inside an
 //! ordinary Burn `Learner`.
 //!
-//! ```ignore
+//! An existing program changes one line:
+//!
+//! ```no_run
+//! # use burn::train::{Learner, LearnerModel};
+//! # use burn_convexity::ConvexitySwitchingConfig;
+//! # fn program<M: LearnerModel>(model: M) -> Result<Learner<M>, Box<dyn std::error::Error>> {
 //! let switching = ConvexitySwitchingConfig::load("switching.json")?.init()?;
-//!
-//! // An existing program changes one line.
 //! let learner = Learner::new(model, switching.clone().into(), 1e-3);
+//! # Ok(learner)
+//! # }
+//! ```
 //!
-//! // Two more touches make it exact: epochs, batch sizes and losses are known, no batch is spent on moving the parameters,
-//! // and nobody is ever shown a trial point.
-//! let train = switching.track(train_loader);
+//! Two more touches make it exact: epochs, batch sizes and losses are known, no batch is spent on moving the parameters, and nobody
+//! is ever shown a trial point.
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use burn::data::dataloader::DataLoader;
+//! # use burn::train::{InferenceStep, Learner, LearnerModel, SupervisedTraining, TrainStep};
+//! # use burn_convexity::{ConvexitySwitching, TrainLoss};
+//! # fn program<M: LearnerModel>(
+//! #     model: M,
+//! #     train: Arc<dyn DataLoader<<M as TrainStep>::Input>>,
+//! #     valid: Arc<dyn DataLoader<<M as InferenceStep>::Input>>,
+//! #     switching: ConvexitySwitching,
+//! # ) -> M
+//! # where
+//! #     <M as TrainStep>::Output: TrainLoss,
+//! # {
 //! let learner = Learner::new(switching.attach(model), switching.clone().into(), 1e-3);
+//! let training = SupervisedTraining::new("runs/1", switching.track(train), valid).metrics(switching.metrics());
+//! let model = training.launch(learner).model.into_inner();
+//! # model
+//! # }
 //! ```
 //!
 //! # A training loop of your own

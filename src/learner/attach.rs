@@ -62,12 +62,8 @@ pub struct Attached<M> {
 }
 
 impl ConvexitySwitching {
-    /// Wrap a model so that a `Learner` makes exact use of this optimizer.
-    ///
-    /// ```ignore
-    /// let learner = Learner::new(switching.attach(model), switching.clone().into(), 1e-3);
-    /// let model = SupervisedTraining::new(dir, train, valid).launch(learner).model.into_inner();
-    /// ```
+    /// Wrap a model so that a `Learner` makes exact use of this optimizer, as in the [example](crate) of the crate;
+    /// [`Attached::into_inner`] gives it back.
     pub fn attach<M: Module>(&self, model: M) -> Attached<M> {
         self.room().feed.attached = true;
         Attached { driven: Driven::at(model), switching: self.clone() }

@@ -12,11 +12,8 @@ use burn::train::{LearnerModel, MetricRegistration, SupervisedTraining};
 
 use crate::optimizer::{ConvexitySwitching, Snapshot};
 
-/// The metrics of one optimizer, to be registered with `SupervisedTraining::metrics`; they show in training only.
-///
-/// ```ignore
-/// SupervisedTraining::new(dir, train, valid).metrics(switching.metrics())
-/// ```
+/// The metrics of one optimizer, to be registered with `SupervisedTraining::metrics`, as in the [example](crate) of the crate; they
+/// show in training only.
 #[derive(Debug)]
 pub struct SwitchingMetrics {
     metrics: [SwitchingMetric; 4],

@@ -42,12 +42,7 @@ impl<O> Debug for TrackedLoader<O> {
 
 impl ConvexitySwitching {
     /// Track a training loader: windows and evaluations become epochs, batches are weighted by their size, and a refusal
-    /// stops the Learner with its error instead of a log line.
-    ///
-    /// ```ignore
-    /// let train = switching.track(train_loader);
-    /// let training = SupervisedTraining::new(dir, train, valid);
-    /// ```
+    /// stops the Learner with its error instead of a log line. The crate has an [example](crate).
     pub fn track<O: Send + 'static>(&self, loader: Arc<dyn DataLoader<O>>) -> Arc<TrackedLoader<O>> {
         self.room().feed.tracked = true;
         Arc::new(TrackedLoader {
