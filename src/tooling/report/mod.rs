@@ -376,7 +376,7 @@ mod tests {
             labels([json!({ "l2": 1e-4 }), inner, cg]),
             ["", "metric inner", "direction conjugate_gradient, line_search.sigma 0.3"]
         );
-        // Of a kind that has no defaults.
+        // Of another kind, what is not as by default there.
         let at = |window: u64| json!({ "detector": { "kind": "at_window", "window": window } });
         assert_eq!(labels([json!({}), at(30)]), ["", "detector at_window, detector.window 30"]);
         assert_eq!(labels([at(30), at(50)]), ["detector.window 30", "detector.window 50"]);
