@@ -505,9 +505,11 @@ impl Descent {
         Move { outcome: Outcome::Rest, ..Move::default() }
     }
 
-    /// Make the evaluated point the base point and start along the next direction.
+    /// Make the evaluated point the base point and start along the next direction. Where the loss was 0 before and is again, the
+    /// descent has converged: of losses above 0, as nearly all are, there is none that is less.
     fn commit(&mut self, evaluation: &Evaluation, step: f64, notes: &mut Vec<Note>) -> Move {
         let products = &evaluation.products;
+        let before = self.state.base.as_ref().and_then(|base| base.value);
         if let Some(base) = self.state.base.as_ref().filter(|_| step > 0.0) {
             let displacement = step * products.dd.sqrt();
             self.state.last = Some(LastSearch {
@@ -516,6 +518,11 @@ impl Descent {
                 curvature: products.yd / (step * products.dd),
             });
             notes.push(Note::Iteration { step, displacement });
+        }
+        if [before, evaluation.loss] == [Some(0.0); 2] {
+            self.state.base = Some(Base::along_gradient(evaluation));
+            let end = self.rest("the loss is 0 at two accepted points".into(), notes);
+            return Move { commit: Some(step), ..end };
         }
         let age = self.state.made.map(|made| evaluation.cost - made);
         match age.filter(|age| self.renewal.is_some_and(|renewal| *age >= renewal) && products.gg > 0.0) {
@@ -527,7 +534,7 @@ impl Descent {
     /// Make the evaluated point the base point, and have it evaluated once more for a new metric.
     fn renew(&mut self, evaluation: &Evaluation, step: f64, cost: f64, notes: &mut Vec<Note>) -> Move {
         self.state.base = Some(Base::along_gradient(evaluation));
-        if let Some(end) = self.stalled(evaluation, notes) {
+        if let Some(end) = self.stalled(evaluation) {
             return Move { commit: Some(step), ..end };
         }
         // Of lengths in the old metric nothing follows in the new one.
@@ -561,7 +568,7 @@ impl Descent {
         // At a renewal it was looked for at the point before, which is this one.
         let mut next = if products.gg == 0.0 {
             self.rest("the gradient is zero".into(), notes)
-        } else if let Some(end) = if self.is_renewing() { None } else { self.stalled(evaluation, notes) } {
+        } else if let Some(end) = if self.is_renewing() { None } else { self.stalled(evaluation) } {
             end
         } else {
             self.search(proposal.step, notes)
@@ -646,9 +653,8 @@ impl Descent {
         }
     }
 
-    /// The stall rule: too little gained over the configured cost. Where the loss is 0 all along, the descent has converged: of
-    /// losses above 0, as nearly all are, there is none that is less.
-    fn stalled(&mut self, evaluation: &Evaluation, notes: &mut Vec<Note>) -> Option<Move> {
+    /// The stall rule: too little gained over the configured cost.
+    fn stalled(&mut self, evaluation: &Evaluation) -> Option<Move> {
         let (SafeResort { stall_gain, stall_cost }, value) = (self.resort?, evaluation.loss?);
         let marks = &mut self.state.marks;
         marks.push((evaluation.cost, value));
@@ -656,9 +662,6 @@ impl Descent {
         marks.drain(..due);
         let (cost, before) = marks[0];
         let (gain, over) = (before - value, evaluation.cost - cost);
-        if [before, value] == [0.0; 2] {
-            return Some(self.rest(format!("the loss is 0 over a cost of {over:.1}"), notes));
-        }
         (gain < stall_gain * before.abs()).then(|| {
             self.hand_back(format!(
                 "the loss fell by {:.2} % over a cost of {over:.1}, less than {:.2} %",

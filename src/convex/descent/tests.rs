@@ -611,16 +611,20 @@ fn a_phase_that_gains_too_little_over_any_stretch_is_given_up() {
 
 #[test]
 fn a_loss_of_zero_is_convergence() {
-    let resort = SafeResort { stall_gain: 0.1, stall_cost: 3.0 };
-    let mut rig = Rig::with(Some(resort), |descent| descent);
-    let mut ends = |cost: f64, loss: f64| {
+    let rig = || Rig::with(Some(SafeResort { stall_gain: 0.1, stall_cost: 3.0 }), |descent| descent);
+    let ends = |rig: &mut Rig, cost: f64, loss: f64| {
         let evaluation = Evaluation { loss: Some(loss), products: TRIAL, cost };
         rig.descent.observe(&evaluation, &mut rig.notes).outcome
     };
-    assert!([(0.0, 1.0), (2.0, 0.0), (4.0, 0.0)].iter().all(|(cost, loss)| ends(*cost, *loss) == Outcome::Continue));
-    assert_eq!(ends(5.0, 0.0), Outcome::Rest);
-    assert!(rig.descent.is_resting());
-    assert_eq!(rig.notes.last(), Some(&Note::Converged { reason: "the loss is 0 over a cost of 3.0".into() }));
+    let mut stays = rig();
+    let outcomes = [(0.0, 1.0), (2.0, 0.0), (3.0, 0.0)].map(|(cost, loss)| ends(&mut stays, cost, loss));
+    assert_eq!(outcomes, [Outcome::Continue, Outcome::Continue, Outcome::Rest]);
+    assert!(stays.descent.is_resting());
+    assert_eq!(stays.notes.last(), Some(&Note::Converged { reason: "the loss is 0 at two accepted points".into() }));
+
+    let mut passes = rig();
+    let losses = [(0.0, 1.0), (1.0, 0.0), (2.0, -1.0), (3.0, -2.0)];
+    assert!(losses.iter().all(|(cost, loss)| ends(&mut passes, *cost, *loss) == Outcome::Continue));
 
     // And where no search leads on from it.
     let mut rig = Rig::new(|descent| descent.with_first_step(1.0));

@@ -542,6 +542,24 @@ mod tests {
     }
 
     #[test]
+    fn steps_that_end_at_the_same_parameters_end_the_search_at_the_resolution() {
+        // The minimum lies between 1 and the next number of f32, a hundredth of their distance nearer to 1.
+        let function = |t: f64| {
+            let ulp = f64::from(f32::EPSILON);
+            let x = f64::from((1.0 + t * ulp) as f32) - (1.0 + 0.49 * ulp);
+            (x * x, 2.0 * x * ulp)
+        };
+        for step in [1.0, 100.0] {
+            let run = run(&mut search(), Shown::Both, &function, step);
+            assert_eq!(run.end, Decision::Fail(SearchFailure::Resolution));
+            assert!(run.asked.len() < 10, "{run:?}");
+        }
+        // On a plateau it goes on until the step is short enough.
+        let plateau = |t: f64| if t > 1e-4 { (1.0, 0.0) } else { (1e4 * t * t - t, 2e4 * t - 1.0) };
+        assert!(run(&mut search(), Shown::Both, &plateau, 1.0).accepted() <= 1e-4);
+    }
+
+    #[test]
     fn a_float32_loss_near_its_minimum_is_accepted_by_the_approximate_test_only() {
         for sigma in [0.9, 0.1] {
             let run = run(&mut with(0.1, sigma), Shown::Both, &flat_in_float32, 0.3);
@@ -576,9 +594,9 @@ mod tests {
             run(&mut search(), Shown::Both, &step, 1.0).end
         };
         assert_eq!(end(1e3, 0.9e-3), Decision::Accept(1.0));
-        assert_eq!(end(1e3, 1.1e-3), Decision::Fail(SearchFailure::BudgetSpent));
+        assert_eq!(end(1e3, 1.1e-3), Decision::Fail(SearchFailure::Resolution));
         assert_eq!(end(1e-3, 0.9e-9), Decision::Accept(1.0));
-        assert_eq!(end(1e-3, 1.1e-9), Decision::Fail(SearchFailure::BudgetSpent));
+        assert_eq!(end(1e-3, 1.1e-9), Decision::Fail(SearchFailure::Resolution));
     }
 
     #[test]

@@ -47,7 +47,8 @@ pub enum SearchFailure {
     /// The evaluations allowed for one search are used up.
     #[error("no acceptable point within the evaluations allowed for one search")]
     BudgetSpent,
-    /// The bracket has shrunk to neighbouring numbers: the number format cannot resolve the function along the line.
+    /// The bracket has shrunk to neighbouring numbers, or to steps that end at the same parameters: the number format cannot resolve
+    /// the function along the line.
     #[error("the interval has shrunk below the resolution of the number format")]
     Resolution,
     /// Every trial was infinite or not a number, however short the step.

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Decision, Point, SearchFailure};
 
+/// Trials that show nothing new, after which a search ends.
+const REPEATS: usize = 3;
+
 /// The middle of an interval.
 pub(super) fn midpoint(a: f64, b: f64) -> f64 {
     a + 0.5 * (b - a)
@@ -41,6 +44,17 @@ impl Line {
     pub(super) fn with(mut self, point: Point) -> Self {
         self.trials.push(if point.is_finite() { point } else { Point { step: point.step, value: None, slope: None } });
         self
+    }
+
+    /// How many trials have value and slope of the base point or of a trial before, to the last digit: the same parameters, to
+    /// which steps too near to each other are rounded. A slope of 0 may be that of a plateau.
+    fn repeats(&self) -> usize {
+        let falls = |point: &&Point| point.value.is_some() && point.slope.is_some_and(|slope| slope != 0.0);
+        let alike = |a: &Point, b: &Point| (a.value, a.slope) == (b.value, b.slope);
+        let seen = |at: usize| {
+            alike(&self.origin, &self.trials[at]) || self.trials[..at].iter().any(|a| alike(a, &self.trials[at]))
+        };
+        self.trials.iter().enumerate().filter(|(at, point)| falls(point) && seen(*at)).count()
     }
 
     /// Run `method` on the trials of the line; a line whose search has ended is dropped. `budget` and `decrease` are
@@ -104,7 +118,7 @@ impl Replay<'_> {
     }
 
     /// What is known at `step`, or the decision that ends or suspends the search here. A step that was evaluated before
-    /// (or is no number any more) shows that the bracket has shrunk to neighbouring numbers.
+    /// (or is no number any more) shows that the bracket has shrunk to neighbouring numbers, and so do trials that repeat others.
     pub(super) fn at(&mut self, step: f64) -> Result<Point, Decision> {
         let line = self.line;
         if let Some(trial) = line.trials.get(self.next) {
@@ -112,7 +126,7 @@ impl Replay<'_> {
             return Ok(Point { step, ..*trial });
         }
         let new = line.trials.iter().all(|trial| trial.step != step);
-        if !(new && step.is_finite() && step > 0.0) {
+        if !(new && step.is_finite() && step > 0.0) || line.repeats() >= REPEATS {
             return Err(self.give_up(SearchFailure::Resolution));
         }
         if line.trials.len() >= self.budget as usize {
