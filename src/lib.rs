@@ -76,7 +76,7 @@ pub mod tooling;
 
 pub use config::{ConfigError, ConvexitySwitchingConfig};
 pub use error::{InitError, ParameterError, Refusal, StateError};
-pub use learner::{Attached, SwitchingMetrics, TrackedLoader, TrainLoss};
+pub use learner::{Attached, SwitchingMetrics, TrackedLoader, TrainLoss, WhenConverged};
 pub use optimizer::{
     Builder, ConvexitySwitching, Counters, Event, EventKind, Phase, Report, StepOutcome, SwitchingState,
 };

@@ -124,8 +124,9 @@ impl Setup {
         name: &str,
         model: &Classifier,
         switching: &ConvexitySwitching,
-        seconds: f64,
+        rows: &Rows,
     ) -> Result<Method, Failure> {
+        let seconds = rows.seconds();
         let on_train = evaluate(model, &self.measured)?;
         let on_valid = evaluate(model, &self.valid)?;
         let penalty = if self.l2 > 0.0 { 0.5 * self.l2 * squared_norm(model) } else { 0.0 };
@@ -139,7 +140,7 @@ impl Setup {
         });
         let method = Method {
             name: name.into(),
-            epochs: self.epochs,
+            epochs: rows.lock().epochs,
             cost: counters.cost,
             seconds,
             train_loss: on_train.loss,
@@ -185,6 +186,7 @@ pub fn in_learner(
         .metrics(switching.metrics())
         .with_default_checkpointers()
         .with_checkpointing_strategy(Every { epochs: setup.every(), rows: rows.clone() })
+        .early_stopping(switching.when_converged())
         .with_application_logger(None)
         .num_epochs(setup.epochs)
         .label(name);
@@ -202,7 +204,7 @@ pub fn in_learner(
     if let Some(interruption) = result.interrupted {
         return Err(format!("interrupted ({}); --resume goes on", interruption.reason.unwrap_or_default()).into());
     }
-    setup.finish(name, &result.model.into_inner(), &switching, rows.seconds())
+    setup.finish(name, &result.model.into_inner(), &switching, &rows)
 }
 
 /// Train by a loop of our own: minibatches until the swap, then one iteration an epoch, whose trial points cost forward
@@ -242,8 +244,11 @@ pub fn in_own_loop(setup: &Setup, name: &str, config: &ConvexitySwitchingConfig)
             setup.save(name, epoch, &model, &switching)?;
         }
         lines.epoch(epoch, setup.epochs);
+        if switching.has_converged() {
+            break;
+        }
     }
-    setup.finish(name, &model.valid(), &switching, rows.seconds())
+    setup.finish(name, &model.valid(), &switching, &rows)
 }
 
 /// Loss and gradients on one batch, times a share.
@@ -311,6 +316,8 @@ struct Trace {
     /// Seconds spent before an interruption.
     earlier: f64,
     start: Instant,
+    /// The last one taken in.
+    epochs: usize,
 }
 
 impl Rows {
@@ -325,7 +332,8 @@ impl Rows {
         old.iter().try_for_each(|row| file.write(row))?;
         fs::rename(new, path)?;
         let earlier = old.iter().rfind(|row| row.method == name).map_or(0.0, |row| row.seconds);
-        let trace = Trace { name: name.into(), reports, file, earlier, start: Instant::now() };
+        let epochs = checkpoint.unwrap_or(0);
+        let trace = Trace { name: name.into(), reports, file, earlier, start: Instant::now(), epochs };
         Ok(Self(Arc::new(Mutex::new(trace))))
     }
 
@@ -343,6 +351,7 @@ impl Rows {
     fn drain(&self, epoch: usize, valid_loss: Option<f64>) -> Result<(), Failure> {
         let seconds = self.seconds();
         let mut trace = self.lock();
+        trace.epochs = epoch;
         let Trace { name, reports, file, .. } = &mut *trace;
         let mut rows: Vec<_> = reports.try_iter().map(|report| row(name, epoch, &report, seconds)).collect();
         if let Some(last) = rows.last_mut() {

@@ -2,8 +2,10 @@
 
 mod attach;
 mod metrics;
+mod stop;
 mod track;
 
 pub use attach::{Attached, TrainLoss};
 pub use metrics::SwitchingMetrics;
+pub use stop::WhenConverged;
 pub use track::TrackedLoader;

@@ -50,6 +50,28 @@ fn one_line_in_a_learner_works() {
     assert!((loss - accepted).abs() < 1e-6 * accepted.max(1.0), "{loss} {accepted}");
 }
 
+#[test]
+fn a_learner_may_end_where_the_convex_phase_has_converged_and_loses_nothing_by_it() {
+    const EPOCHS: usize = 300;
+    let run = |stops: bool| {
+        let dir = tempfile::tempdir().expect("a folder");
+        let switching = start(json!({ "detector": swap_at(3), "safe_resort": { "enabled": false } }));
+        // Four points and 13 parameters: the loss comes down to what f32 can tell from 0.
+        let learner = Learner::new(switching.attach(Net::new(3, 1)), switching.clone().into(), 1e-2);
+        let (training, _) = training(dir.path(), switching.track(loader(4, 1)), loader(4, 4));
+        let training = if stops { training.early_stopping(switching.when_converged()) } else { training };
+        let result = training.num_epochs(EPOCHS).launch(learner);
+        assert!(result.error.is_none() && result.interrupted.is_none());
+        let events = switching.events();
+        let converged = events.iter().find(|event| matches!(event.kind, EventKind::Converged { .. }));
+        let converged = converged.unwrap_or_else(|| panic!("{events:?}")).cost;
+        (converged, switching.counters().cost, values(&result.model.into_inner()))
+    };
+    let [(at, cost, model), (_, all, same)] = [true, false].map(run);
+    assert_eq!((cost, all), (at, EPOCHS as f64));
+    assert!(at < 200.0 && model == same, "{at}");
+}
+
 /// The points with their second coordinate mirrored: the function changes its sign there but for `0.3 a`.
 struct Mirror(bool);
 

@@ -354,10 +354,10 @@ impl Family {
         lines.flat_map(|line| line.methods).any(|(_, method)| method.penalty > 0.0)
     }
 
-    /// The cost that every method of the experiment, and every Adam beside it, has spent.
+    /// The cost at which the loss of every method of the experiment, and of every Adam beside it, is known.
     pub fn common_cost(&self, experiment: &Experiment) -> f64 {
         let lines = experiment.lines().into_iter().chain(self.adams(experiment));
-        let cost = |line: Line| line.spread(|method| method.cost).map(|cost| cost.low);
+        let cost = |line: Line| line.spread(Method::known_until).map(|cost| cost.low);
         lines.filter_map(cost).fold(f64::INFINITY, f64::min)
     }
 
@@ -366,7 +366,7 @@ impl Family {
         self.experiments.iter().any(|experiment| {
             let common = self.common_cost(experiment);
             let lines = experiment.lines().into_iter().chain(self.adams(experiment));
-            lines.flat_map(|line| line.methods).any(|(_, method)| !same_cost(method.cost, common))
+            lines.flat_map(|line| line.methods).any(|(_, method)| !same_cost(method.known_until(), common))
         })
     }
 }
@@ -375,7 +375,7 @@ pub fn is_adam(name: &str) -> bool {
     name.starts_with("adam")
 }
 
-/// To half a per cent: an epoch's cost is a sum of batches'.
+/// To half a per cent: an epoch's cost is a sum of batches'. A cost without limit is as any other.
 pub fn same_cost(a: f64, b: f64) -> bool {
     (a - b).abs() <= 5e-3 * a.abs().max(b.abs())
 }

@@ -87,7 +87,7 @@ fn train_loss_ratio(family: &Family, experiment: &Experiment, run: &Run, method:
 
 /// The objectives at the end, where an Adam has cost as much then.
 fn objective_ratio(family: &Family, experiment: &Experiment, run: &Run, method: &Method) -> Option<f64> {
-    let adams = adams(family, experiment, run).filter(|(_, adam)| same_cost(adam.cost, method.cost));
+    let adams = adams(family, experiment, run).filter(|(_, adam)| same_cost(adam.cost, method.known_until()));
     Some(method.objective() / adams.map(|(_, adam)| adam.objective()).min_by(f64::total_cmp)?)
 }
 
@@ -100,10 +100,10 @@ fn reached(family: &Family, experiment: &Experiment, run: &Run, method: &Method)
     })
 }
 
-/// The better Adam's train loss, of the same seed, when it had cost as much as this method.
+/// The better Adam's train loss, of the same seed, when it had cost as much as this method; at its end, where that has converged.
 fn better_adam(family: &Family, experiment: &Experiment, run: &Run, method: &Method) -> Option<f64> {
     let adams = adams(family, experiment, run);
-    adams.filter_map(|(other, adam)| other.loss_at(adam, method.cost)).min_by(f64::total_cmp)
+    adams.filter_map(|(other, adam)| other.loss_at(adam, method.known_until())).min_by(f64::total_cmp)
 }
 
 /// The Adams of a run's seed, with their runs.

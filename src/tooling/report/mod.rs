@@ -355,6 +355,27 @@ mod tests {
         assert_eq!(lines[0].loss_at(4.0).unwrap().mean, 0.01);
     }
 
+    #[test]
+    fn a_method_that_has_converged_counts_as_if_it_had_gone_on() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = run(&root, "one", 0, json!({}), 1e-3);
+        let loaded = |events: Value| {
+            let path = folder.join("summary.json");
+            let mut summary: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+            // Adam goes on for twice as long as ours.
+            summary["methods"][0]["cost"] = json!(16.0);
+            summary["methods"][1]["events"] = events;
+            fs::write(&path, summary.to_string()).unwrap();
+            families(vec![Run::load(&folder).unwrap()]).remove(0)
+        };
+        let converged = json!({ "event": "converged", "reason": "the loss is 0", "cost": 8.0 });
+        let stopped = loaded(json!([{ "event": "swap", "cost": 2.0 }, converged]));
+        assert_eq!((stopped.common_cost(&stopped.experiments[0]), stopped.has_unequal_costs()), (16.0, false));
+        let not_converged = loaded(json!([converged, { "event": "hand_back", "cost": 9.0 }]));
+        let common = not_converged.common_cost(&not_converged.experiments[0]);
+        assert_eq!((common, not_converged.has_unequal_costs()), (8.0, true));
+    }
+
     /// As `summary.json` has it: with every key.
     fn complete(config: Value) -> Value {
         json!(serde_json::from_value::<ConvexitySwitchingConfig>(config).unwrap())

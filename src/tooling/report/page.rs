@@ -152,7 +152,7 @@ fn row(family: &Family, experiment: &Experiment, line: &Line, (penalised, unequa
         let common = family.common_cost(experiment);
         let score = |line: &Line| line.loss_at(common).map(|spread| Metric::TrainLoss.score(spread.mean));
         let class = judged(score(line), best(&score));
-        let spends_more = line.methods.iter().any(|(_, method)| !same_cost(method.cost, common));
+        let spends_more = line.methods.iter().any(|(_, method)| !same_cost(method.known_until(), common));
         let at = if spends_more { format!("<small>at cost {}</small>", short(common)) } else { String::new() };
         cell(spread(line.loss_at(common), loss, class) + &at);
     }

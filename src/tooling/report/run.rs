@@ -169,6 +169,12 @@ impl Method {
     pub fn objective(&self) -> f64 {
         self.train_loss + self.penalty
     }
+
+    /// The cost up to which its end is known: without limit where it has converged, as it would stand still.
+    pub fn known_until(&self) -> f64 {
+        let converged = self.events.last().is_some_and(|last| last["event"] == "converged");
+        if converged { f64::INFINITY } else { self.cost }
+    }
 }
 
 /// JSON has no number for a loss that is not one, so it is written as null.
