@@ -185,7 +185,7 @@ pub fn in_learner(
         .metrics((LossMetric::new(), AccuracyMetric::new()))
         .metrics(switching.metrics())
         .with_default_checkpointers()
-        .with_checkpointing_strategy(Every { epochs: setup.every(), rows: rows.clone() })
+        .with_checkpointing_strategy(Every { epochs: setup.every(), rows: rows.clone(), switching: switching.clone() })
         .early_stopping(switching.when_converged())
         .with_application_logger(None)
         .num_epochs(setup.epochs)
@@ -240,12 +240,12 @@ pub fn in_own_loop(setup: &Setup, name: &str, config: &ConvexitySwitchingConfig)
             }
         }
         rows.drain(epoch, None)?;
-        if epoch.is_multiple_of(setup.every()) {
-            setup.save(name, epoch, &model, &switching)?;
-        }
         lines.epoch(epoch, setup.epochs);
         if switching.has_converged() {
             break;
+        }
+        if epoch.is_multiple_of(setup.every()) {
+            setup.save(name, epoch, &model, &switching)?;
         }
     }
     setup.finish(name, &model.valid(), &switching, &rows)
@@ -361,10 +361,12 @@ impl Rows {
     }
 }
 
-/// A checkpoint every so many epochs, the last two kept.
+/// A checkpoint every so many epochs, the last two kept. None where the training ends by itself: gone on from, it would take an
+/// epoch more.
 struct Every {
     epochs: usize,
     rows: Rows,
+    switching: ConvexitySwitching,
 }
 
 impl CheckpointingStrategy for Every {
@@ -373,7 +375,7 @@ impl CheckpointingStrategy for Every {
         if let Err(error) = self.rows.drain(epoch, valid_loss) {
             eprintln!("the trace could not be written: {error}");
         }
-        if !epoch.is_multiple_of(self.epochs) {
+        if !epoch.is_multiple_of(self.epochs) || self.switching.has_converged() {
             return Vec::new();
         }
         let old = epoch.checked_sub(2 * self.epochs).filter(|&old| old > 0);
