@@ -32,7 +32,7 @@ pub struct Arguments {
     /// Configuration of the switching optimizer (JSON); the library's defaults without it.
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Epochs, for each method.
+    /// Epochs for each method, at most: one that has converged ends.
     #[arg(long)]
     epochs: Option<usize>,
     /// Seed of the initial parameters and of the order of the data.

@@ -72,6 +72,23 @@ fn a_learner_may_end_where_the_convex_phase_has_converged_and_loses_nothing_by_i
     assert!(at < 200.0 && model == same, "{at}");
 }
 
+#[test]
+fn without_attach_a_learner_that_has_converged_ends_an_epoch_later_behind_the_way_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let switching = start(json!({ "detector": swap_at(3) }));
+    // All gradients are 0.
+    let train = DataLoaderBuilder::new(Batches).batch_size(1).set_device(device().autodiff());
+    let train = switching.track(train.build(InMemDataset::new(vec![[0.0; 3]; 4])));
+    let net = Net::new(3, 1);
+    let (training, _) = training(dir.path(), train, loader(4, 4));
+    let training = training.early_stopping(switching.when_converged()).num_epochs(20);
+    let result = training.launch(Learner::new(net.clone(), switching.clone().into(), 1e-2));
+    let converged = switching.events().into_iter().find(|event| matches!(event.kind, EventKind::Converged { .. }));
+    let converged = converged.expect("at once").cost;
+    assert_eq!(switching.counters().cost, converged + 1.0);
+    assert!(converged < 10.0 && result.model.values() == net.values());
+}
+
 /// The points with their second coordinate mirrored: the function changes its sign there but for `0.3 a`.
 struct Mirror(bool);
 

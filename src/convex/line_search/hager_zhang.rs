@@ -554,6 +554,9 @@ mod tests {
             assert_eq!(run.end, Decision::Fail(SearchFailure::Resolution));
             assert!(run.asked.len() < 10, "{run:?}");
         }
+        // Steps too short to change anything grow.
+        let far = |t: f64| if t < 1e9 { (0.5, -1.0) } else { (-1e9, -0.1) };
+        assert!(run(&mut search(), Shown::Both, &far, 1e-3).accepted() >= 1e9);
         // On a plateau it goes on until the step is short enough.
         let plateau = |t: f64| if t > 1e-4 { (1.0, 0.0) } else { (1e4 * t * t - t, 2e4 * t - 1.0) };
         assert!(run(&mut search(), Shown::Both, &plateau, 1.0).accepted() <= 1e-4);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Decision, Point, SearchFailure};
 
-/// Trials that show nothing new, after which a search ends.
+/// Trials on the way back that show nothing new, after which a search ends.
 const REPEATS: usize = 3;
 
 /// The middle of an interval.
@@ -46,15 +46,17 @@ impl Line {
         self
     }
 
-    /// How many trials have value and slope of the base point or of a trial before, to the last digit: the same parameters, to
-    /// which steps too near to each other are rounded. A slope of 0 may be that of a plateau.
+    /// How many trials, shorter than one before, have value and slope of the base point or of a trial before, to the last digit: the
+    /// same parameters, to which steps too near to each other are rounded. A slope of 0 may be that of a plateau.
     fn repeats(&self) -> usize {
-        let falls = |point: &&Point| point.value.is_some() && point.slope.is_some_and(|slope| slope != 0.0);
         let alike = |a: &Point, b: &Point| (a.value, a.slope) == (b.value, b.slope);
-        let seen = |at: usize| {
-            alike(&self.origin, &self.trials[at]) || self.trials[..at].iter().any(|a| alike(a, &self.trials[at]))
+        let repeats = |(at, trial): &(usize, &Point)| {
+            let before = &self.trials[..*at];
+            let known = trial.value.is_some() && trial.slope.is_some_and(|slope| slope != 0.0);
+            let shorter = before.iter().any(|earlier| earlier.step > trial.step);
+            known && shorter && (alike(&self.origin, trial) || before.iter().any(|earlier| alike(earlier, trial)))
         };
-        self.trials.iter().enumerate().filter(|(at, point)| falls(point) && seen(*at)).count()
+        self.trials.iter().enumerate().filter(repeats).count()
     }
 
     /// Run `method` on the trials of the line; a line whose search has ended is dropped. `budget` and `decrease` are

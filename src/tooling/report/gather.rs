@@ -366,7 +366,7 @@ impl Family {
         self.experiments.iter().any(|experiment| {
             let common = self.common_cost(experiment);
             let lines = experiment.lines().into_iter().chain(self.adams(experiment));
-            lines.flat_map(|line| line.methods).any(|(_, method)| !same_cost(method.known_until(), common))
+            lines.flat_map(|line| line.methods).any(|(_, method)| spends_more(method, common))
         })
     }
 }
@@ -375,7 +375,12 @@ pub fn is_adam(name: &str) -> bool {
     name.starts_with("adam")
 }
 
-/// To half a per cent: an epoch's cost is a sum of batches'. A cost without limit is as any other.
+/// Whether it has cost more than that.
+pub fn spends_more(method: &Method, cost: f64) -> bool {
+    method.cost > cost && !same_cost(method.cost, cost)
+}
+
+/// To half a per cent: an epoch's cost is a sum of batches'.
 pub fn same_cost(a: f64, b: f64) -> bool {
     (a - b).abs() <= 5e-3 * a.abs().max(b.abs())
 }

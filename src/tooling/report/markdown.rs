@@ -87,7 +87,8 @@ fn train_loss_ratio(family: &Family, experiment: &Experiment, run: &Run, method:
 
 /// The objectives at the end, where an Adam has cost as much then.
 fn objective_ratio(family: &Family, experiment: &Experiment, run: &Run, method: &Method) -> Option<f64> {
-    let adams = adams(family, experiment, run).filter(|(_, adam)| same_cost(adam.cost, method.known_until()));
+    let known = |cost: f64| same_cost(cost, method.cost) || (method.cost < cost && cost <= method.known_until());
+    let adams = adams(family, experiment, run).filter(|(_, adam)| known(adam.cost));
     Some(method.objective() / adams.map(|(_, adam)| adam.objective()).min_by(f64::total_cmp)?)
 }
 

@@ -371,9 +371,24 @@ mod tests {
         let converged = json!({ "event": "converged", "reason": "the loss is 0", "cost": 8.0 });
         let stopped = loaded(json!([{ "event": "swap", "cost": 2.0 }, converged]));
         assert_eq!((stopped.common_cost(&stopped.experiments[0]), stopped.has_unequal_costs()), (16.0, false));
+        let resumed = loaded(json!([converged, { "event": "resumed", "cost": 9.0 }]));
+        assert_eq!(resumed.common_cost(&resumed.experiments[0]), 16.0);
         let not_converged = loaded(json!([converged, { "event": "hand_back", "cost": 9.0 }]));
         let common = not_converged.common_cost(&not_converged.experiments[0]);
         assert_eq!((common, not_converged.has_unequal_costs()), (8.0, true));
+
+        let changed = |adam: Value, ours: f64| {
+            let path = folder.join("summary.json");
+            let mut summary: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+            (summary["methods"][0]["events"], summary["methods"][1]["events"]) = (adam, json!([converged]));
+            summary["methods"][1]["cost"] = json!(ours);
+            fs::write(&path, summary.to_string()).unwrap();
+            let family = families(vec![Run::load(&folder).unwrap()]).remove(0);
+            (family.common_cost(&family.experiments[0]), family.has_unequal_costs())
+        };
+        // That it stands still says nothing of an Adam that ended before it, and nobody spends more than all that stand still.
+        assert_eq!(changed(json!([]), 20.0), (16.0, true));
+        assert_eq!(changed(json!([converged]), 20.0), (f64::INFINITY, false));
     }
 
     /// As `summary.json` has it: with every key.

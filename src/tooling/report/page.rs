@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::gather::{Experiment, Family, Line, Metric, Spread, same_cost};
+use super::gather::{Experiment, Family, Line, Metric, Spread, spends_more};
 use super::named;
 use super::paper::{Numbers, published};
 
@@ -124,7 +124,8 @@ fn table(families: &[Family]) -> String {
         same runs (where they have none, of the \
         runs above or below with the same model, data and loss), by means, column by column.";
     if unequal {
-        table += " The train loss at equal cost is read where the method that spent least has ended; before a method\u{2019}s \
+        table += " The train loss at equal cost is read where the method that spent least has ended, but for those that have converged and would \
+            stand still; before a method\u{2019}s \
             own end it is the mean over a window\u{2019}s batches, or the accepted point\u{2019}s.";
     }
     table + "</p>\n"
@@ -152,7 +153,7 @@ fn row(family: &Family, experiment: &Experiment, line: &Line, (penalised, unequa
         let common = family.common_cost(experiment);
         let score = |line: &Line| line.loss_at(common).map(|spread| Metric::TrainLoss.score(spread.mean));
         let class = judged(score(line), best(&score));
-        let spends_more = line.methods.iter().any(|(_, method)| !same_cost(method.known_until(), common));
+        let spends_more = line.methods.iter().any(|(_, method)| spends_more(method, common));
         let at = if spends_more { format!("<small>at cost {}</small>", short(common)) } else { String::new() };
         cell(spread(line.loss_at(common), loss, class) + &at);
     }

@@ -172,8 +172,13 @@ impl Method {
 
     /// The cost up to which its end is known: without limit where it has converged, as it would stand still.
     pub fn known_until(&self) -> f64 {
-        let converged = self.events.last().is_some_and(|last| last["event"] == "converged");
-        if converged { f64::INFINITY } else { self.cost }
+        if self.converged().is_some() { f64::INFINITY } else { self.cost }
+    }
+
+    /// That it has converged in the phase it ended in.
+    fn converged(&self) -> Option<&Value> {
+        let of_a_phase = |event: &&Value| ["swap", "converged", "hand_back"].iter().any(|kind| event["event"] == *kind);
+        self.events.iter().rfind(of_a_phase).filter(|last| last["event"] == "converged")
     }
 }
 
@@ -241,7 +246,11 @@ impl Summary {
         let why = self.methods.iter().filter_map(|method| {
             Some(format!("\n{}, why it swapped: {}\n", method.name.replace('_', " "), method.swap.as_ref()?.reason))
         });
-        align(&rows) + &why.collect::<String>()
+        let stands = self.methods.iter().filter_map(|method| {
+            let reason = method.converged()?["reason"].as_str()?;
+            Some(format!("\n{}, why it ended: converged, {reason}\n", method.name.replace('_', " ")))
+        });
+        align(&rows) + &why.chain(stands).collect::<String>()
     }
 }
 
