@@ -359,36 +359,25 @@ mod tests {
     fn a_method_that_has_converged_counts_as_if_it_had_gone_on() {
         let root = tempfile::tempdir().unwrap();
         let folder = run(&root, "one", 0, json!({}), 1e-3);
-        let loaded = |events: Value| {
+        // Adam goes on for 16.
+        let compared = |adam: Value, ours: Value, cost: f64| {
             let path = folder.join("summary.json");
             let mut summary: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-            // Adam goes on for twice as long as ours.
-            summary["methods"][0]["cost"] = json!(16.0);
-            summary["methods"][1]["events"] = events;
-            fs::write(&path, summary.to_string()).unwrap();
-            families(vec![Run::load(&folder).unwrap()]).remove(0)
-        };
-        let converged = json!({ "event": "converged", "reason": "the loss is 0", "cost": 8.0 });
-        let stopped = loaded(json!([{ "event": "swap", "cost": 2.0 }, converged]));
-        assert_eq!((stopped.common_cost(&stopped.experiments[0]), stopped.has_unequal_costs()), (16.0, false));
-        let resumed = loaded(json!([converged, { "event": "resumed", "cost": 9.0 }]));
-        assert_eq!(resumed.common_cost(&resumed.experiments[0]), 16.0);
-        let not_converged = loaded(json!([converged, { "event": "hand_back", "cost": 9.0 }]));
-        let common = not_converged.common_cost(&not_converged.experiments[0]);
-        assert_eq!((common, not_converged.has_unequal_costs()), (8.0, true));
-
-        let changed = |adam: Value, ours: f64| {
-            let path = folder.join("summary.json");
-            let mut summary: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-            (summary["methods"][0]["events"], summary["methods"][1]["events"]) = (adam, json!([converged]));
-            summary["methods"][1]["cost"] = json!(ours);
+            for (at, events, cost) in [(0, adam, 16.0), (1, ours, cost)] {
+                (summary["methods"][at]["events"], summary["methods"][at]["cost"]) = (events, json!(cost));
+            }
             fs::write(&path, summary.to_string()).unwrap();
             let family = families(vec![Run::load(&folder).unwrap()]).remove(0);
             (family.common_cost(&family.experiments[0]), family.has_unequal_costs())
         };
+        let converged = json!({ "event": "converged", "reason": "the loss is 0", "cost": 8.0 });
+        let behind = |event: &str| json!([converged, { "event": event, "cost": 9.0 }]);
+        assert_eq!(compared(json!([]), json!([{ "event": "swap", "cost": 2.0 }, converged]), 8.0), (16.0, false));
+        assert_eq!(compared(json!([]), behind("resumed"), 8.0), (16.0, false));
+        assert_eq!(compared(json!([]), behind("hand_back"), 8.0), (8.0, true));
         // That it stands still says nothing of an Adam that ended before it, and nobody spends more than all that stand still.
-        assert_eq!(changed(json!([]), 20.0), (16.0, true));
-        assert_eq!(changed(json!([converged]), 20.0), (f64::INFINITY, false));
+        assert_eq!(compared(json!([]), json!([converged]), 20.0), (16.0, true));
+        assert_eq!(compared(json!([converged]), json!([converged]), 20.0), (f64::INFINITY, false));
     }
 
     /// As `summary.json` has it: with every key.
