@@ -3,7 +3,7 @@
 # that was stopped goes on. At the end their tables take the place of those in RESULTS.md, unless a run failed.
 #
 #     scripts/results.sh                # everything, some hours on two cores
-#     scripts/results.sh digits models  # parts: digits, models, alternatives, renewal, published, mnist, short, cifar10, swaps, large, batch512, summary
+#     scripts/results.sh digits models  # parts: digits, models, alternatives, renewal, stall, published, mnist, short, cifar10, swaps, large, batch512, summary
 #     TABLES=1 scripts/results.sh       # no runs, the tables of those that are there
 #
 # MNIST and CIFAR-10 are looked for in data/ (examples/data/fetch.sh brings them), or where DATA says. BIN names a folder of
@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=${DATA:-data}
-parts=${*:-digits models alternatives renewal published mnist short cifar10 swaps large batch512 summary}
+parts=${*:-digits models alternatives renewal stall published mnist short cifar10 swaps large batch512 summary}
 seeds="0 1 2"
 
 features=cli
@@ -80,6 +80,15 @@ for part in $parts; do
         run "renewal/l2-$seed" vit --seed "$seed" --l2 1e-4 --baseline none --config examples/configs/no_renewal.json
         run "renewal/mse-l2-$seed" vit --seed "$seed" --loss mse --l2 1e-4 --baseline none \
           --config examples/configs/no_renewal.json
+      done ;;
+    stall) # beside the part models
+      for seed in $seeds; do
+        for model in vit-mlp vit-nomlp vit-nomlp-wkewq-wvwo; do
+          for l2 in "" "--l2 1e-4"; do
+            run "stall/$model-mse${l2:+-l2}-$seed" vit --model "$model" --seed "$seed" --loss mse $l2 --baseline none \
+              --config examples/configs/stall_12.json
+          done
+        done
       done ;;
     published)
       for seed in $seeds; do
@@ -195,6 +204,8 @@ for part in $parts; do
     report runs/digits/ce-? runs/digits/mse-? runs/alternatives/*
   elif [ "$part" = renewal ]; then
     report runs/digits/l2-? runs/digits/mse-l2-? runs/renewal/*
+  elif [ "$part" = stall ]; then
+    report runs/models/vit-*-mse-* runs/stall/*
   elif [ "$part" = summary ]; then
     python3 scripts/summary.py runs/{digits,models,mnist,short,cifar10,large}/*
   else

@@ -162,18 +162,18 @@ pub struct SafeResortConfig {
     #[schemars(range(min = 1))]
     pub max_hold_off: u64,
     /// Share of the loss that the convex phase must gain over `stall_cost` to go on; no unit, at least 0 and under 1,
-    /// default 0.05. Source: this crate, by experiment.
+    /// default 0.01. Source: this crate, by experiment.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub stall_gain: f64,
-    /// Cost over which the gain is measured, in gradient passes over the training set; above 0, default 12. Source: this
-    /// crate, by experiment.
+    /// Cost over which the gain is measured, in gradient passes over the training set; above 0, default 24, the age at
+    /// which the metric is made anew (`metric_renewal`). Source: this crate, by experiment.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub stall_cost: f64,
 }
 
 impl Default for SafeResortConfig {
     fn default() -> Self {
-        Self { enabled: true, hold_off: 5, max_hold_off: 80, stall_gain: 0.05, stall_cost: 12.0 }
+        Self { enabled: true, hold_off: 5, max_hold_off: 80, stall_gain: 0.01, stall_cost: 24.0 }
     }
 }
 

@@ -82,7 +82,7 @@ impl Preset {
                     ],
                 }),
                 direction: DirectionConfig::LBfgs(LBfgsConfig { memory: Memory::Pairs(10), ..Default::default() }),
-                safe_resort: SafeResortConfig { stall_gain: 0.1, ..Default::default() },
+                safe_resort: SafeResortConfig { stall_gain: 0.1, stall_cost: 12.0, ..Default::default() },
                 ..default
             },
         }
