@@ -48,7 +48,7 @@ impl Preset {
             }
             Self::Careful => {
                 "Swaps late, on a smoothed norm that is low three windows in a row and a loss that falls by less than 5 % \
-                 per unit of cost, keeps ten pairs, and hands back where the convex phase gains less than a tenth of the loss."
+                 per unit of cost, keeps ten pairs, and hands back where the convex phase gains less than 5 % over a cost of 12."
             }
         }
     }
@@ -82,7 +82,7 @@ impl Preset {
                     ],
                 }),
                 direction: DirectionConfig::LBfgs(LBfgsConfig { memory: Memory::Pairs(10), ..Default::default() }),
-                safe_resort: SafeResortConfig { stall_gain: 0.1, stall_cost: 12.0, ..Default::default() },
+                safe_resort: SafeResortConfig { stall_gain: 0.05, stall_cost: 12.0, ..Default::default() },
                 ..default
             },
         }
