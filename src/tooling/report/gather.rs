@@ -341,11 +341,13 @@ impl Experiment {
 }
 
 impl Family {
-    /// The Adams that an experiment is compared with: its own, else those of its family.
+    /// The Adams that an experiment is compared with: its own, else those of its family that minimise the same objective.
     pub fn adams<'a>(&'a self, experiment: &'a Experiment) -> Vec<Line<'a>> {
         let adams = |experiment: &'a Experiment| experiment.lines().into_iter().filter(Line::is_adam);
         let own: Vec<Line> = adams(experiment).collect();
-        if own.is_empty() { self.experiments.iter().flat_map(adams).collect() } else { own }
+        let l2 = |experiment: &Experiment| experiment.runs[0].identity["config"]["l2"].as_f64().unwrap_or(0.0);
+        let alike = self.experiments.iter().filter(|other| l2(other) == l2(experiment));
+        if own.is_empty() { alike.flat_map(adams).collect() } else { own }
     }
 
     /// Whether any of its runs has a penalty in its objective.

@@ -460,6 +460,44 @@ mod tests {
     }
 
     #[test]
+    fn a_run_without_an_adam_is_compared_with_that_of_its_own_objective() {
+        let root = tempfile::tempdir().unwrap();
+        let config =
+            |l2: f64, memory: u64| complete(json!({ "l2": l2, "direction": { "kind": "l_bfgs", "memory": memory } }));
+        let runs = [(0.0, 100, 1e-3), (1e-4, 100, 4e-3), (1e-4, 50, 5e-3), (1e-3, 50, 6e-3)];
+        let runs: Vec<PathBuf> = runs
+            .into_iter()
+            .enumerate()
+            .map(|(at, (l2, memory, loss))| {
+                let folder = run(&root, &at.to_string(), 0, config(l2, memory), loss);
+                let path = folder.join("summary.json");
+                let mut summary: Summary = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+                if l2 > 0.0 {
+                    summary.methods[0].train_loss = 0.05;
+                }
+                if memory == 50 {
+                    summary.methods.remove(0);
+                }
+                summary.save(&path).unwrap();
+                folder
+            })
+            .collect();
+        let text = report(&ReportArgs { markdown: true, ..args(&root, &runs) }).unwrap().to_string();
+        let ratios: Vec<(&str, &str)> = text
+            .lines()
+            .map(|line| line.split(" | ").collect::<Vec<_>>())
+            .filter(|cells| cells[0].starts_with("| convexity"))
+            .map(|cells| (cells[3], cells[4]))
+            .collect();
+        // Of the last objective there is no Adam.
+        assert_eq!(
+            ratios,
+            [("0.0010", "1.00e-1"), ("0.0040", "8.00e-2"), ("0.0050", "1.00e-1"), ("0.0060", "-")],
+            "{text}"
+        );
+    }
+
+    #[test]
     fn a_penalty_adds_the_objective_to_the_table() {
         let root = tempfile::tempdir().unwrap();
         let folder = run(&root, "a", 0, json!({}), 1e-3);
