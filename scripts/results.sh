@@ -3,7 +3,7 @@
 # that was stopped goes on. At the end their tables take the place of those in RESULTS.md, unless a run failed.
 #
 #     scripts/results.sh                # everything, some hours on two cores
-#     scripts/results.sh digits models  # parts: digits, models, alternatives, renewal, stall, published, mnist, short, cifar10, swaps, large, batch512, summary
+#     scripts/results.sh digits models  # parts: digits, models, alternatives, renewal, stall, noise, published, mnist, short, cifar10, swaps, large, batch512, summary
 #     TABLES=1 scripts/results.sh       # no runs, the tables of those that are there
 #
 # MNIST and CIFAR-10 are looked for in data/ (examples/data/fetch.sh brings them), or where DATA says. BIN names a folder of
@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=${DATA:-data}
-parts=${*:-digits models alternatives renewal stall published mnist short cifar10 swaps large batch512 summary}
+parts=${*:-digits models alternatives renewal stall noise published mnist short cifar10 swaps large batch512 summary}
 seeds="0 1 2"
 
 features=cli
@@ -88,6 +88,14 @@ for part in $parts; do
             run "stall/$model-mse${l2:+-l2}-$seed" vit --model "$model" --seed "$seed" --loss mse $l2 --baseline none \
               --config examples/configs/stall_12.json
           done
+        done
+      done ;;
+    noise)
+      for seed in $seeds; do
+        for share in 0.2 0.5; do
+          run "noise/$share-$seed" vit --seed "$seed" --label-noise "$share"
+          run "noise/no-level-$share-$seed" vit --seed "$seed" --label-noise "$share" --baseline none \
+            --config examples/configs/no_level.json
         done
       done ;;
     published)

@@ -82,6 +82,10 @@ pub struct Arguments {
     /// Train on this many images, drawn once for all seeds.
     #[arg(long)]
     limit: Option<usize>,
+    /// Share of the training images whose labels are shuffled among them, the same ones for all seeds; the labels of the
+    /// validation stay right.
+    #[arg(long)]
+    label_noise: Option<f64>,
     /// Samples in a batch; 64, and 512 for the published protocols.
     #[arg(long)]
     batch_size: Option<usize>,
@@ -134,7 +138,13 @@ fn run(arguments: &Arguments, defaults: Defaults) -> Result<(), Failure> {
     let batch_size = arguments.batch_size.unwrap_or(if published { 512 } else { 64 });
     let kind = arguments.model.unwrap_or(defaults.model);
     let device = arguments.device.open()?;
-    let split = load(arguments.dataset, defaults.size.side, &arguments.data_dir, arguments.limit)?;
+    let mut split = load(arguments.dataset, defaults.size.side, &arguments.data_dir, arguments.limit)?;
+    if let Some(share) = arguments.label_noise {
+        if !(0.0..=1.0).contains(&share) {
+            return Err(format!("--label-noise {share} is no share: choose 0 to 1").into());
+        }
+        split.train = split.train.with_label_noise(share);
+    }
     let size = size(arguments, defaults, &split.train)?;
     device.seed(arguments.seed);
     let network = kind.init(size, &device.clone().autodiff());
@@ -156,13 +166,16 @@ fn run(arguments: &Arguments, defaults: Defaults) -> Result<(), Failure> {
         resume: arguments.resume,
     };
     let parameters = setup.model.num_params();
-    let protocol = json!({
+    let mut protocol = json!({
         "name": arguments.protocol.to_possible_value().map(|value| value.get_name().to_owned()),
         "epochs": epochs,
         "images": train.len(),
         "batch_size": batch_size,
         "lr": arguments.lr,
     });
+    if let Some(share) = arguments.label_noise {
+        protocol["label_noise"] = share.into();
+    }
     let summary = Summary {
         model: kind.to_string(),
         dataset: arguments.dataset.to_string(),

@@ -10,7 +10,8 @@ use crate::error::{ParameterError, StateError};
 const KIND: &str = "loss_level";
 
 /// Swap once the loss is at most `share` of the largest of any window so far. A training that is slow while most of the loss
-/// is still there may be on one of many plateaus, and no basin. It needs the loss (`attach`, or an own loop) and smooths nothing.
+/// is still there may be on one of many plateaus, and no basin, and where labels are wrong, what is left is learnt by heart. It
+/// needs the loss (`attach`, or an own loop) and smooths nothing.
 /// Source: this crate; with `gradient_norm_peak` and `loss_slope` in an `all` it is the default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

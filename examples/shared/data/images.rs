@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{DataError, DeviceImages};
+use super::{DataError, DeviceImages, permutation};
 
 /// Square images and their classes, in host memory.
 #[derive(Clone, Debug)]
@@ -79,6 +79,19 @@ impl Images {
         self
     }
 
+    /// The labels of this share of the images, drawn once for all seeds, shuffled among those images: noise that leaves each
+    /// class as large as it is.
+    pub fn with_label_noise(mut self, share: f64) -> Self {
+        const NOISE_SEED: u64 = 3;
+        let chosen = (share * self.len() as f64).round() as usize;
+        let (images, sources) = (permutation(self.len(), NOISE_SEED, 0), permutation(chosen, NOISE_SEED, 1));
+        let labels = self.labels.clone();
+        for (&image, source) in images.iter().zip(sources) {
+            self.labels[image] = labels[images[source]];
+        }
+        self
+    }
+
     /// One copy on the device, which any number of loaders can share.
     pub fn upload(&self, device: &Device) -> DeviceImages {
         let device = &device.clone().without_autodiff();
@@ -136,6 +149,18 @@ mod tests {
         let expected = [[0.0, 0.25, 0.75, 1.0], [0.5, 0.75, 1.25, 1.5], [1.5, 1.75, 2.25, 2.5], [2.0, 2.25, 2.75, 3.0]];
         assert_eq!(image.clone().resized(4).pixels, expected.concat());
         assert_eq!(image.clone().resized(2).pixels, image.pixels);
+    }
+
+    #[test]
+    fn label_noise_changes_its_share_of_the_labels_and_no_class_size() {
+        let labels: Vec<u8> = (0..1000).map(|i| (i % 10) as u8).collect();
+        let images = Images::new(vec![0.0; 1000], labels.clone(), [1, 1, 10]).unwrap();
+        for (share, changed) in [(0.0, 0..=0), (0.5, 400..=500), (1.0, 850..=950)] {
+            let noisy = images.clone().with_label_noise(share).labels;
+            let differ = noisy.iter().zip(&labels).filter(|(noisy, label)| noisy != label).count();
+            assert!(changed.contains(&differ), "{share}: {differ}");
+            assert!((0..10).all(|class| noisy.iter().filter(|&&label| label == class).count() == 100));
+        }
     }
 
     #[test]

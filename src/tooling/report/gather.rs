@@ -345,8 +345,13 @@ impl Family {
     pub fn adams<'a>(&'a self, experiment: &'a Experiment) -> Vec<Line<'a>> {
         let adams = |experiment: &'a Experiment| experiment.lines().into_iter().filter(Line::is_adam);
         let own: Vec<Line> = adams(experiment).collect();
-        let l2 = |experiment: &Experiment| experiment.runs[0].identity["config"]["l2"].as_f64().unwrap_or(0.0);
-        let alike = self.experiments.iter().filter(|other| l2(other) == l2(experiment));
+        // The penalty, and what else than the data set's name says which data the loss is over.
+        let objective = |experiment: &Experiment| {
+            let identity = &experiment.runs[0].identity;
+            let data = ["images", "label_noise"].map(|key| identity["protocol"][key].clone());
+            (identity["config"]["l2"].as_f64().unwrap_or(0.0), data)
+        };
+        let alike = self.experiments.iter().filter(|other| objective(other) == objective(experiment));
         if own.is_empty() { alike.flat_map(adams).collect() } else { own }
     }
 

@@ -86,7 +86,7 @@ pub struct Summary {
     pub device: String,
     /// The switching optimizer's configuration, complete.
     pub config: Value,
-    /// What else tells one experiment from another: protocol, images, batch size, learning rate.
+    /// What else tells one experiment from another: protocol, images, label noise, batch size, learning rate.
     #[serde(default)]
     pub protocol: Value,
     /// The methods, in the order in which they ran.
